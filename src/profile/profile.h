@@ -1,0 +1,54 @@
+/*
+ * profile.h - the profile file: written by the collector's writer thread, read by every report.
+ *
+ * The file is an SQLite database (application_id HL_PROFILE_ID, user_version HL_PROFILE_VERSION, schema.sql), replaced
+ * whole by rename at each checkpoint, so a reader always opens a finished file and a full disk leaves the last one.
+ */
+#ifndef HL_PROFILE_PROFILE_H
+#define HL_PROFILE_PROFILE_H
+
+#include "batch.h"
+
+enum { HL_PROFILE_ID = 0x48504c31 /* "HPL1" */, HL_PROFILE_VERSION = 1 };
+
+/* ------------------------------------------------------------------------------------------------------- writing */
+
+typedef struct hl_profile_writer hl_profile_writer;
+
+typedef struct hl_profile_identity { /* constant for a recording; strings are copied */
+    const char *command;   /* as the user typed it */
+    const char *directory; /* working directory at the start */
+    const char *host;
+    uint64_t start_unix_ns;
+    const char *options; /* of `heapline run`, for people */
+    const char *const *labels; /* key, value, key, value .. null */
+    bool embed_source;
+} hl_profile_identity;
+
+/* A writer for `path`, with an empty database in memory. Nothing is written yet. -errno on failure. Not thread-safe: one
+ * thread at a time. */
+int hl_profile_writer_open(hl_profile_writer **writer, const char *path, const hl_profile_identity *identity);
+
+/* Applies a batch: decodes line tables of new codes, merges nodes that show the same frame under the same parent,
+ * upserts rows. -ENOMEM, or -EIO for an SQL error (hl_profile_writer_error says it in words). */
+int hl_profile_writer_apply(hl_profile_writer *writer, const hl_batch *batch);
+
+/* Serializes into `path`'s directory and renames over `path`; on failure (-ENOSPC, -EACCES ..) the last file stays.
+ * `final` embeds source text too. */
+int hl_profile_writer_publish(hl_profile_writer *writer, bool final);
+
+const char *hl_profile_writer_error(const hl_profile_writer *writer);
+void hl_profile_writer_close(hl_profile_writer *writer);
+
+/* ------------------------------------------------------------------------------------------------------- reading */
+
+typedef struct hl_profile hl_profile;
+
+/* Opens a profile read-only, whole into memory. Errors: -errno of opening; -HL_NOT_A_PROFILE.. below; the text of the
+ * error, one line without file name, goes to `why` (of `why_bytes`). */
+enum { HL_NOT_A_PROFILE = 2001, HL_PROFILE_TRUNCATED, HL_PROFILE_NEWER, HL_PROFILE_EMPTY };
+int hl_profile_open(hl_profile **profile, const char *path, char *why, size_t why_bytes);
+void hl_profile_close(hl_profile *profile);
+struct sqlite3 *hl_profile_database(hl_profile *profile);
+
+#endif

@@ -1,0 +1,104 @@
+-- The heapline profile: an SQLite database, replaced whole at each checkpoint. docs/profile-format.md explains it.
+-- Version 1. Newer versions add tables and columns and never change the meaning of one; readers ignore what they do not
+-- know. Sizes are bytes, times nanoseconds since the start of the recording unless the name says otherwise.
+
+CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID; -- see docs/profile-format.md for the keys
+CREATE TABLE label (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+
+-- One row a process, that is one life of a pid; exec continues it.
+CREATE TABLE process (
+    id INTEGER PRIMARY KEY,        -- 1: the program itself
+    pid INTEGER NOT NULL,
+    parent INTEGER,                -- process.id; NULL: outside the recording
+    parent_pid INTEGER,
+    born_by TEXT NOT NULL,         -- start, fork, vfork, spawn, clone, unknown
+    command TEXT NOT NULL,
+    executable TEXT NOT NULL,
+    python TEXT,                   -- "3.13.0", "3.14.0 free-threaded", "3.15.0 debug"; NULL: not Python
+    recorded TEXT NOT NULL,        -- objects, stacks, malloc, nothing
+    reason TEXT NOT NULL,          -- why not more; '' when nothing is missing
+    start_ns INTEGER NOT NULL,
+    end_ns INTEGER,                -- NULL: still running
+    ended TEXT NOT NULL,           -- running, exit, signal, lost (nobody saw how)
+    exit_status INTEGER,           -- exit code when ended = exit, signal number when ended = signal
+    allocations INTEGER NOT NULL, allocated INTEGER NOT NULL,
+    frees INTEGER NOT NULL, freed INTEGER NOT NULL,
+    live INTEGER NOT NULL, live_blocks INTEGER NOT NULL,     -- at its end, or now
+    peak INTEGER NOT NULL, peak_ns INTEGER NOT NULL, peak_blocks INTEGER NOT NULL, -- exact, of this process
+    inherited_frees INTEGER NOT NULL,   -- a forked child's frees of blocks that its parent had made
+    unknown_frees INTEGER NOT NULL,     -- frees of blocks made before the recording
+    lost INTEGER NOT NULL,              -- events that were not recorded
+    waited_ns INTEGER NOT NULL,         -- time its threads slept for the collector
+    rss_peak INTEGER NOT NULL
+);
+
+-- Mappings by class: HL_MAP_* in order: heap, arena, reservation, file, shared, stack.
+CREATE TABLE mapping (
+    process INTEGER NOT NULL, class TEXT NOT NULL,
+    count INTEGER NOT NULL, mapped INTEGER NOT NULL, live INTEGER NOT NULL, peak INTEGER NOT NULL,
+    PRIMARY KEY (process, class)
+) WITHOUT ROWID;
+
+-- One row a thread; past 64 threads of a process, one row a group of threads of like name (tid is then NULL).
+CREATE TABLE thread (
+    id INTEGER PRIMARY KEY, process INTEGER NOT NULL, tid INTEGER,
+    name TEXT NOT NULL,            -- the Python thread's name, else the kernel's
+    threads INTEGER NOT NULL       -- how many threads the row stands for
+);
+
+CREATE TABLE file (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE,
+    origin TEXT NOT NULL,          -- user, site (site-packages), stdlib, frozen, interactive, native
+    source_bytes INTEGER,          -- length of the text; NULL: not embedded
+    source BLOB);                  -- zlib stream of the UTF-8 text as it was when the recording ended
+CREATE TABLE function (id INTEGER PRIMARY KEY, file INTEGER NOT NULL, name TEXT NOT NULL, first_line INTEGER NOT NULL);
+CREATE TABLE frame (id INTEGER PRIMARY KEY, function INTEGER NOT NULL,
+    line INTEGER NOT NULL,         -- 0: the instruction has none
+    end_line INTEGER, col INTEGER, end_col INTEGER); -- 0-based UTF-8 bytes; NULL: unknown
+
+-- The call tree, outermost frame first. id 0 is the root; id 1 is "(no Python)" below it when something was there.
+CREATE TABLE stack (id INTEGER PRIMARY KEY, parent INTEGER, frame INTEGER,
+    kind TEXT NOT NULL);           -- root, python, no-python, deeper (lighter stacks below `parent`, folded), native
+
+-- What each call tree node did by itself (not its callees), by process, thread and allocator. Sums over all rows equal
+-- the process rows to the byte.
+CREATE TABLE stat (
+    id INTEGER PRIMARY KEY,
+    stack INTEGER NOT NULL, process INTEGER NOT NULL, thread INTEGER NOT NULL,
+    allocator TEXT NOT NULL,       -- malloc, calloc, realloc, aligned, object, buffer, raw, mmap
+    allocations INTEGER NOT NULL, allocated INTEGER NOT NULL,
+    frees INTEGER NOT NULL, freed INTEGER NOT NULL,
+    live INTEGER NOT NULL, live_blocks INTEGER NOT NULL,
+    peak INTEGER NOT NULL, peak_blocks INTEGER NOT NULL,           -- share of its process's peak
+    tree_peak INTEGER NOT NULL, tree_peak_blocks INTEGER NOT NULL, -- share of the tree's peak
+    largest INTEGER NOT NULL,
+    temporary BLOB,                -- 12 varint pairs count, bytes: freed within 0, 1, 2, 4 .. 1024 later allocations of the
+                                   -- thread that made it (each pair counts only what the one before does not)
+    sizes BLOB,                    -- varint pairs (bucket, count): allocations of [2^(b-1), 2^b) bytes, bucket 0 = 0 bytes
+    lifetimes BLOB                 -- varint pairs (bucket, count): freed blocks that lived [2^(b-1), 2^b) ms, 0 = under 1 ms
+);
+
+-- Time. A tick is meta.tick_ns long; tick t of a process ends at (t + 1) * tick_ns. Ticks in which nothing changed and
+-- nothing was sampled are left out.
+CREATE TABLE tick (
+    process INTEGER NOT NULL, tick INTEGER NOT NULL,
+    heap INTEGER NOT NULL, heap_low INTEGER NOT NULL, heap_high INTEGER NOT NULL, -- at the end of the tick, and within it
+    arena INTEGER NOT NULL,
+    rss INTEGER, rss_anon INTEGER, rss_file INTEGER, rss_shmem INTEGER, pss INTEGER, -- NULL: not sampled in this tick
+    PRIMARY KEY (process, tick)
+) WITHOUT ROWID;
+
+-- Blocks that outlived the tick they were born in, by stat row. Ticks here are meta.cell_tick_ns long. died NULL: alive.
+CREATE TABLE cell (stat INTEGER NOT NULL, born INTEGER NOT NULL, died INTEGER,
+    blocks INTEGER NOT NULL, bytes INTEGER NOT NULL);
+CREATE INDEX cell_by_stat ON cell (stat);
+
+CREATE TABLE mark (time_ns INTEGER NOT NULL, process INTEGER, kind TEXT NOT NULL, name TEXT NOT NULL); -- fork, exec, exit ..
+CREATE TABLE note (id INTEGER PRIMARY KEY, process INTEGER, text TEXT NOT NULL); -- what the user should know
+
+-- For people who write SQL.
+CREATE VIEW call_site AS
+SELECT stat.*, file.path AS file, function.name AS function, frame.line AS line
+FROM stat JOIN stack ON stack.id = stat.stack
+LEFT JOIN frame ON frame.id = stack.frame
+LEFT JOIN function ON function.id = frame.function
+LEFT JOIN file ON file.id = function.file;

@@ -1,0 +1,25 @@
+/*
+ * linetable.h - from an instruction of a Python code object to the source range it was compiled from.
+ *
+ * Formats: lnotab with unsigned line deltas (2.7), with signed ones (3.6 to 3.9), co_linetable of 3.10, location table
+ * of 3.11 and later (CPython Objects/locations.md). Reads bytes that it did not write: every read is bounded.
+ */
+#ifndef HL_SYMBOLS_LINETABLE_H
+#define HL_SYMBOLS_LINETABLE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct hl_position {
+    int32_t line;             /* 0: the instruction has none */
+    int32_t end_line;         /* -1: unknown, as in all formats before 3.11 */
+    int32_t column, end_column; /* 0-based UTF-8 bytes; -1: unknown */
+} hl_position;
+
+/* The position of the instruction at `instruction`, a byte offset from the first instruction: f_lasti of 2.7 to 3.9, two
+ * times f_lasti in 3.10, (prev_instr or instr_ptr) - bytecode since. `python_version` is major << 8 | minor. A broken
+ * table gives the position reached so far; no error, no read outside `table`. */
+hl_position hl_linetable_find(uint16_t python_version, const uint8_t *table, size_t table_bytes, int32_t first_line,
+                              uint32_t instruction);
+
+#endif
