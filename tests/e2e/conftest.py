@@ -1,0 +1,91 @@
+"""Fixtures of the end-to-end tests.
+
+    def test_something(heapline):                the built command; heapline.run(PROGRAM) gives a Profile (recording.py)
+    def test_everywhere(heapline, each_python):  once for every CPython that heapline supports; absent ones are skipped by
+                                                 name. Narrow it: @pytest.mark.pythons("3.12", "3.13t") or
+                                                 @pytest.mark.pythons(since=(3, 12), kinds=("release", "debug", "free-threaded"))
+    @pytest.mark.long                            runs only with --long
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from pythons import EXPECTED, Python, all_pythons, default_python
+from recording import Heapline, find_binary
+
+
+def pytest_addoption(parser):
+    parser.addoption("--long", action="store_true", help="also the long forms of the tests (minutes to hours)")
+    parser.addoption("--pythons", metavar="ID,..", help="only these interpreters for tests that run on each (3.12,3.14t)")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes minutes; runs only with --long")
+    config.addinivalue_line("markers", "pythons(*ids, since=, before=, kinds=): which interpreters `each_python` stands for")
+
+
+def pytest_report_header(config):
+    return ["heapline: " + str(find_binary() or "not built"), "pythons: " + ", ".join(all_pythons())]
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--long"):
+        for item in items:
+            if "long" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="long form: pytest --long"))
+
+
+def wanted(name: str, marker: pytest.Mark | None) -> bool:
+    """Whether a test with this `pythons` marker is about the interpreter called `name`."""
+    if not marker:
+        return True
+    if marker.args:
+        return name in marker.args
+    head, *suffixes = name.split("-")
+    version = tuple(map(int, head.rstrip("t").split(".")))
+    kind = "debug" if "debug" in suffixes else "free-threaded" if head.endswith("t") else "release"
+    options = marker.kwargs
+    return (options.get("since", (0,)) <= version < options.get("before", (9,)) and kind in options.get("kinds", (kind,)))
+
+
+def pytest_generate_tests(metafunc):
+    if "each_python" not in metafunc.fixturenames:
+        return
+    found = all_pythons()
+    marker = metafunc.definition.get_closest_marker("pythons")
+    only = metafunc.config.getoption("--pythons")
+    names = [name for name in [*found, *(name for name in EXPECTED if name not in found)] if wanted(name, marker)]
+    if only:
+        names = [name for name in names if name in only.split(",")]
+    absent = "CPython {} is not on this machine (tools/pythons.sh brings up what Debian has)"
+    metafunc.parametrize("each_python", [
+        pytest.param(found.get(name), id=name, marks=() if name in found else pytest.mark.skip(reason=absent.format(name)))
+        for name in names
+    ])
+
+
+@pytest.fixture(scope="session")
+def heapline_binary() -> Path:
+    binary = find_binary()
+    if not binary:
+        pytest.fail("heapline is not built: cmake --preset release && cmake --build --preset release", pytrace=False)
+    return binary
+
+
+@pytest.fixture
+def heapline(heapline_binary, tmp_path):
+    command = Heapline(heapline_binary, tmp_path)
+    yield command
+    command.close()
+
+
+@pytest.fixture(scope="session")
+def python() -> Python:
+    """One ordinary interpreter, for tests that need its path or version."""
+    return default_python()
