@@ -1,0 +1,39 @@
+/*
+ * cli.h - the command line: one table of subcommands (commands.c), one file a subcommand.
+ *
+ * A command gets its own words, argv[0] being its name, and returns the exit status. It describes itself by a hl_syntax
+ * (base/options.h), which answers --help. Results go to stdout, everything that heapline itself says to stderr.
+ */
+#ifndef HL_CLI_CLI_H
+#define HL_CLI_CLI_H
+
+#include "error.h"
+#include "options.h"
+
+typedef struct hl_command {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+    const char *group; /* heading under which `heapline help` shows it; null: internal, not shown */
+} hl_command;
+
+extern const hl_command hl_commands[]; /* ends with a null name */
+#define HL_GROUP_RECORD "record"
+#define HL_GROUP_READ "read a profile"
+
+/* Recording: run.c, env.c, collect.c, status.c, stop.c. */
+int hl_cmd_run(int argc, char **argv);
+int hl_cmd_env(int argc, char **argv);
+int hl_cmd_collect(int argc, char **argv);
+int hl_cmd_status(int argc, char **argv);
+int hl_cmd_stop(int argc, char **argv);
+
+/* Reading a profile: each with its file in src/cli and its row in commands.c, group HL_GROUP_READ; the figures in src/report. */
+int hl_cmd_stats(int argc, char **argv);
+int hl_cmd_tree(int argc, char **argv);
+int hl_cmd_table(int argc, char **argv);
+int hl_cmd_summary(int argc, char **argv);
+int hl_cmd_lines(int argc, char **argv);
+int hl_cmd_timeline(int argc, char **argv);
+int hl_cmd_processes(int argc, char **argv);
+
+#endif
