@@ -195,7 +195,9 @@ typedef struct hl_session {
     uint32_t root_pid;        /* the program itself, once it runs; 0 before */
     char locator[64];         /* how a process finds this memory: /proc/PID/fd/N */
     char preload[1024];       /* path of libheapline.so, for LD_PRELOAD of children */
-    char reserved[880];
+    uint8_t root_any;         /* root_pid is recorded whatever it is (`heapline run -- ./server`); else from its Python image
+                                 on (`heapline run app.py`, where python3 may be a shell script that execs it) */
+    char reserved[879];
 
     _Alignas(64) _Atomic uint64_t pool; /* free chunks, a stack: tag << 32 | index + 1 of the first */
     _Alignas(64) _Atomic uint32_t collector; /* life sign, see above */
