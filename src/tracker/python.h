@@ -1,0 +1,27 @@
+/*
+ * python.h - what the rest of the tracker needs to know of Python: nothing but this.
+ *
+ * Python is found at run time. Its part sets hl_tracker.walk, to one function for each layout of frames, and installs
+ * the PyMem hooks.
+ */
+#ifndef HL_TRACKER_PYTHON_H
+#define HL_TRACKER_PYTHON_H
+
+#include "tracker.h"
+
+/* Whether the process has an interpreter in it (Py_GetVersion or _PyRuntime). Called while joining, before main. */
+bool hl_python_is_here(void);
+
+/* Called when recording has begun, in a forked child again: finds the layout, sets hl_tracker.walk, says with
+ * hl_tracker_set_recording and hl_tracker_set_python what is recorded. */
+void hl_python_join(void);
+
+/* Called from the malloc hooks' cold end, now and then, and at each mapping: installs PyMem hooks once the interpreter
+ * is ready for them. */
+void hl_python_check(void);
+
+/* Whether the interpreter's own allocator made the mapping that a call from `caller` asked for (arenas). Mappings made
+ * below a mark of HL_BELOW need not be asked for. */
+bool hl_python_made(const void *caller);
+
+#endif

@@ -1,0 +1,131 @@
+/*
+ * tracker.h - the contract of libheapline.so, the part of heapline that sits in the user's program.
+ *
+ * It appends one word an allocation to a ring in shared memory (wire.h) and does nothing else: the collector, another
+ * process, keeps the books. The program comes first. So in here, without exception:
+ *
+ *   - never abort, print, or change a result, errno or a signal mask; never block without an end;
+ *   - never allocate through malloc; memory comes from hl_os_pages or from the session;
+ *   - need only libc, and no symbol of it newer than glibc 2.17 (newer ones are looked up);
+ *   - work when called before the constructor, in a signal handler, in a thread that is ending, in a forked child,
+ *     and when a handler jumps (longjmp) out of any instruction of it: what is remembered as written is set only after
+ *     the store that publishes it;
+ *   - in doubt record less, and say so: `lost`, `reason`, a HL_TEXT_NOTE.
+ *
+ * Files:
+ *   tracker.c       joining a session, leaving it, what the process says of itself
+ *   start.c         a session where there is none yet (HEAPLINE_START): starts a collector
+ *   environment.c   our variables, taken out of the program's environment
+ *   ring.h, ring.c  writers, chunks, epochs: how a word gets to the collector
+ *   hooks.c         the malloc family
+ *   mappings.c      mmap, munmap, mremap, mprotect
+ *   names.c         names of threads
+ *   exits.c         exit status
+ *   real.c          the functions behind the hooks
+ *   python.h ..     Python stacks and PyMem hooks
+ *   process.h ..    fork and exec
+ *   os.h            the system
+ *
+ * All state of the process is in one struct, hl_tracker; a thread has one pointer, hl_self. What else belongs to a
+ * thread lies in its writer's slot.
+ */
+#ifndef HL_TRACKER_TRACKER_H
+#define HL_TRACKER_TRACKER_H
+
+#include "os.h"
+#include "wire.h"
+
+#include <pthread.h>
+
+/* The functions that the hooks stand for: the next ones in the order of look-up, so that an allocator preloaded or
+ * linked by the user keeps its work. Never NULL: until they are found they point to functions that look for them. */
+typedef struct hl_real {
+    void *(*malloc)(size_t);
+    void (*free)(void *);
+    void *(*calloc)(size_t, size_t);
+    void *(*realloc)(void *, size_t);
+    void *(*reallocarray)(void *, size_t, size_t);
+    int (*posix_memalign)(void **, size_t, size_t);
+    void *(*aligned_alloc)(size_t, size_t);
+    void *(*memalign)(size_t, size_t);
+    void *(*valloc)(size_t);
+    void *(*pvalloc)(size_t);
+} hl_real;
+
+typedef enum hl_tracker_state {
+    HL_OUTSIDE, /* has not looked for a session yet */
+    HL_JOINING,
+    HL_RECORDING,
+    HL_QUIET, /* no session, not to be recorded, or over: hooks pass through, for good */
+} hl_tracker_state;
+
+/* The node of the calling thread's present Python stack (python.h). */
+typedef uint64_t hl_walker(hl_wire_writer *w, bool epoch_changed);
+
+typedef struct hl_tracker {
+    /* A page that the kernel wipes in a forked child (MADV_WIPEONFORK), so that a child never writes into its parent's
+     * rings, however it was made: its hooks find `on` 0 and join anew. Read by every event. */
+    _Alignas(4096) struct {
+        uintptr_t on; /* all ones while recording: masks hl_self */
+        _Atomic uint64_t *order;
+        uint64_t root; /* HL_ROOT_NODE of this image */
+    } live;
+
+    /* Kept over fork. Constant once recording, but for what is atomic. */
+    _Alignas(4096) hl_real real;
+    hl_walker *walk;          /* NULL: no Python stacks, all is charged to the root */
+    _Atomic uint32_t state;   /* hl_tracker_state */
+    int32_t pid;              /* of the image that `process` belongs to */
+    hl_session *session;      /* NULL: there is none. Also mapped where nothing is recorded, for children. */
+    hl_wire_process *process; /* NULL: no slot */
+    uint32_t process_index;
+    bool foreign_malloc; /* `real` is not libc's */
+    bool exit_key_made;
+    pthread_key_t exit_key;
+    hl_wire_writer *shared;              /* for threads that have no writer of their own: ending, or beyond the limit */
+    _Atomic int32_t shared_holder;       /* tid of the thread that uses it */
+    _Atomic uint32_t next_writer;        /* no slot below is known to be free */
+    _Atomic uint64_t no_writer_until_ns; /* all slots were in use: not searched again before */
+    _Atomic uint32_t stalled;            /* the collector stood still for too long */
+
+    /* The calling thread's writer where it shares one: never written, its mark is always set. */
+    _Alignas(64) hl_wire_writer no_writer;
+} hl_tracker_data;
+
+extern __attribute__((visibility("hidden"))) hl_tracker_data hl_tracker;
+
+/* The calling thread's writer; NULL before its first event; &hl_tracker.no_writer: it shares one. */
+extern __attribute__((visibility("hidden"), tls_model("initial-exec"))) __thread hl_wire_writer *hl_self;
+
+/* Looks for a session and joins it, once; the constructor calls it, or the first hook before that. */
+void hl_tracker_join(void);
+
+/* In a forked child: takes a process slot of its own and forgets the parent's writers. Does nothing in the process that
+ * has joined already, so it may be called at any suspicion (not in a vfork child: that shares its parent's memory). */
+void hl_tracker_forked(void);
+
+/* Ends the recording of this process for good: the collector is gone, or a whole session has ended. */
+void hl_tracker_quit(void);
+
+/* Whether this is the process that joined (and not, say, its vfork child). */
+static inline bool hl_tracker_is_own_process(void) { return hl_tracker.pid == hl_os_pid(); }
+
+/* What the process slot says. `reason` is why it is less than asked; NULL or "": it is not. */
+void hl_tracker_set_recording(hl_recording recording, const char *reason);
+/* Python's version (Py_Version's form) and flags (wire.h). */
+void hl_tracker_set_python(uint32_t version, uint32_t flags);
+void hl_tracker_lose(uint64_t events);
+
+/* start.c: starts `binary collect ..` and waits until it is ready, at most 5 s. Writes the locator; 0 or -errno. */
+int hl_start_session(const char *binary, const char *options, char *locator, size_t room);
+
+/* environment.c: our variables. hl_environment_take copies the value of `name` and removes it from environ in place;
+ * false: not there. */
+bool hl_environment_take(const char *name, char *value, size_t room);
+/* Removes `library` from LD_PRELOAD, the variable too when nothing is left. */
+void hl_environment_clean_preload(const char *library);
+
+/* real.c: fills hl_tracker.real. */
+void hl_real_find(void);
+
+#endif
