@@ -98,7 +98,7 @@ typedef struct hl_batch_tick {
     int64_t rss, rss_anon, rss_file, rss_shmem, pss; /* -1: not sampled */
 } hl_batch_tick;
 
-typedef struct hl_batch_cell { /* (stat, born, died) is the key; blocks 0 deletes the row */
+typedef struct hl_batch_cell { /* (stat, born, died) is the key; blocks 0 deletes the row; died <= born is left out */
     uint32_t stat, born;
     int64_t died; /* -1: alive */
     uint64_t blocks, bytes;

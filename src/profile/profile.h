@@ -30,11 +30,12 @@ typedef struct hl_profile_identity { /* constant for a recording; strings are co
 int hl_profile_writer_open(hl_profile_writer **writer, const char *path, const hl_profile_identity *identity);
 
 /* Applies a batch: decodes line tables of new codes, merges nodes that show the same frame under the same parent,
- * upserts rows. -ENOMEM, or -EIO for an SQL error (hl_profile_writer_error says it in words). */
+ * upserts rows. -ENOMEM, or -EIO for an SQL error (hl_profile_writer_error says it in words): then nothing of the batch is
+ * in the database, and the same batch should be applied again, later. */
 int hl_profile_writer_apply(hl_profile_writer *writer, const hl_batch *batch);
 
-/* Serializes into `path`'s directory and renames over `path`; on failure (-ENOSPC, -EACCES ..) the last file stays.
- * `final` embeds source text too. */
+/* Writes a temporary file in `path`'s directory and renames it over `path`; on failure (-ENOSPC, -EACCES ..) the last
+ * file stays and the temporary one is removed. `final` embeds source text too and packs the database. */
 int hl_profile_writer_publish(hl_profile_writer *writer, bool final);
 
 const char *hl_profile_writer_error(const hl_profile_writer *writer);
@@ -45,7 +46,7 @@ void hl_profile_writer_close(hl_profile_writer *writer);
 typedef struct hl_profile hl_profile;
 
 /* Opens a profile read-only, whole into memory. Errors: -errno of opening; -HL_NOT_A_PROFILE.. below; the text of the
- * error, one line without file name, goes to `why` (of `why_bytes`). */
+ * error, one line without file name that goes on after it ("is empty (..)"), goes to `why` (of `why_bytes`). */
 enum { HL_NOT_A_PROFILE = 2001, HL_PROFILE_TRUNCATED, HL_PROFILE_NEWER, HL_PROFILE_EMPTY };
 int hl_profile_open(hl_profile **profile, const char *path, char *why, size_t why_bytes);
 void hl_profile_close(hl_profile *profile);

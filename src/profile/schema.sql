@@ -1,6 +1,6 @@
 -- The heapline profile: an SQLite database, replaced whole at each checkpoint. docs/profile-format.md explains it.
--- Version 1. Newer versions add tables and columns and never change the meaning of one; readers ignore what they do not
--- know. Sizes are bytes, times nanoseconds since the start of the recording unless the name says otherwise.
+-- Version 1. Newer programs add tables, columns and keys and never change the meaning of one; readers ignore what they do
+-- not know. Sizes are bytes, times nanoseconds since the start of the recording unless the name says otherwise.
 
 CREATE TABLE meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID; -- see docs/profile-format.md for the keys
 CREATE TABLE label (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -49,33 +49,43 @@ CREATE TABLE thread (
 CREATE TABLE file (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE,
     origin TEXT NOT NULL,          -- user, site (site-packages), stdlib, frozen, interactive, native
     source_bytes INTEGER,          -- length of the text; NULL: not embedded
-    source BLOB);                  -- zlib stream of the UTF-8 text as it was when the recording ended
+    source BLOB);                  -- zlib stream of the file as it was when the recording ended
 CREATE TABLE function (id INTEGER PRIMARY KEY, file INTEGER NOT NULL, name TEXT NOT NULL, first_line INTEGER NOT NULL);
 CREATE TABLE frame (id INTEGER PRIMARY KEY, function INTEGER NOT NULL,
     line INTEGER NOT NULL,         -- 0: the instruction has none
     end_line INTEGER, col INTEGER, end_col INTEGER); -- 0-based UTF-8 bytes; NULL: unknown
 
--- The call tree, outermost frame first. id 0 is the root; id 1 is "(no Python)" below it when something was there.
-CREATE TABLE stack (id INTEGER PRIMARY KEY, parent INTEGER, frame INTEGER,
-    kind TEXT NOT NULL);           -- root, python, no-python, deeper (lighter stacks below `parent`, folded), native
+-- The call tree, outermost frame first; a parent's id is below its children's. id 0 is the root.
+CREATE TABLE stack (id INTEGER PRIMARY KEY, parent INTEGER, -- NULL: the root
+    frame INTEGER,                 -- NULL unless the kind has one
+    kind INTEGER NOT NULL);        -- stack_kind.id
+CREATE TABLE stack_kind (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+INSERT INTO stack_kind VALUES (0, 'root'), (1, 'no-python'), (2, 'python'),
+    (3, 'deeper'),                 -- lighter stacks below `parent`, folded into one
+    (4, 'native');
 
--- What each call tree node did by itself (not its callees), by process, thread and allocator. Sums over all rows equal
--- the process rows to the byte.
+-- What each call tree node did by itself (not its callees), by process, thread and allocator. A key may have several rows
+-- (instructions that show the same line): sum them. Sums over all rows equal the process rows to the byte.
 CREATE TABLE stat (
     id INTEGER PRIMARY KEY,
     stack INTEGER NOT NULL, process INTEGER NOT NULL, thread INTEGER NOT NULL,
-    allocator TEXT NOT NULL,       -- malloc, calloc, realloc, aligned, object, buffer, raw, mmap
+    allocator INTEGER NOT NULL,    -- allocator.id
     allocations INTEGER NOT NULL, allocated INTEGER NOT NULL,
     frees INTEGER NOT NULL, freed INTEGER NOT NULL,
     live INTEGER NOT NULL, live_blocks INTEGER NOT NULL,
     peak INTEGER NOT NULL, peak_blocks INTEGER NOT NULL,           -- share of its process's peak
     tree_peak INTEGER NOT NULL, tree_peak_blocks INTEGER NOT NULL, -- share of the tree's peak
     largest INTEGER NOT NULL,
-    temporary BLOB,                -- 12 varint pairs count, bytes: freed within 0, 1, 2, 4 .. 1024 later allocations of the
-                                   -- thread that made it (each pair counts only what the one before does not)
+    -- Histograms, NULL when empty. A varint is seven bits a byte, low bits first, 0x80 on all bytes but the last.
+    temporary BLOB,                -- up to 12 varint pairs count, bytes: freed within 0, 1, 2, 4 .. 1024 later allocations of the
+                                   -- thread that made it (each pair counts only what the one before does not); pairs of
+                                   -- zeros at the end are left out
     sizes BLOB,                    -- varint pairs (bucket, count): allocations of [2^(b-1), 2^b) bytes, bucket 0 = 0 bytes
     lifetimes BLOB                 -- varint pairs (bucket, count): freed blocks that lived [2^(b-1), 2^b) ms, 0 = under 1 ms
 );
+CREATE TABLE allocator (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
+INSERT INTO allocator VALUES (0, 'malloc'), (1, 'calloc'), (2, 'realloc'), (3, 'aligned'), (4, 'object'), (5, 'buffer'),
+    (6, 'raw'), (7, 'mmap');
 
 -- Time. A tick is meta.tick_ns long; tick t of a process ends at (t + 1) * tick_ns. Ticks in which nothing changed and
 -- nothing was sampled are left out.
@@ -87,18 +97,29 @@ CREATE TABLE tick (
     PRIMARY KEY (process, tick)
 ) WITHOUT ROWID;
 
--- Blocks that outlived the tick they were born in, by stat row. Ticks here are meta.cell_tick_ns long. died NULL: alive.
-CREATE TABLE cell (stat INTEGER NOT NULL, born INTEGER NOT NULL, died INTEGER,
-    blocks INTEGER NOT NULL, bytes INTEGER NOT NULL);
-CREATE INDEX cell_by_stat ON cell (stat);
+-- Blocks that outlived the tick they were born in, by stat row. Ticks here are meta.cell_tick_ns long. The table is the
+-- compact form; read the view `cell`.
+CREATE TABLE cell_row (
+    stat INTEGER NOT NULL, born INTEGER NOT NULL,
+    lived INTEGER NOT NULL,        -- ticks from birth to death; 0: alive at the end
+    blocks INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    PRIMARY KEY (stat, born, lived)
+) WITHOUT ROWID;
+CREATE VIEW cell AS            -- died NULL: alive at the end
+SELECT stat, born, CASE lived WHEN 0 THEN NULL ELSE born + lived END AS died, blocks, bytes FROM cell_row;
 
 CREATE TABLE mark (time_ns INTEGER NOT NULL, process INTEGER, kind TEXT NOT NULL, name TEXT NOT NULL); -- fork, exec, exit ..
 CREATE TABLE note (id INTEGER PRIMARY KEY, process INTEGER, text TEXT NOT NULL); -- what the user should know
 
 -- For people who write SQL.
 CREATE VIEW call_site AS
-SELECT stat.*, file.path AS file, function.name AS function, frame.line AS line
-FROM stat JOIN stack ON stack.id = stat.stack
+SELECT stat.id, stat.stack, stat.process, stat.thread, allocator.name AS allocator,
+    stat.allocations, stat.allocated, stat.frees, stat.freed, stat.live, stat.live_blocks, stat.peak, stat.peak_blocks,
+    stat.tree_peak, stat.tree_peak_blocks, stat.largest, stat.temporary, stat.sizes, stat.lifetimes,
+    file.path AS file, file.origin, function.name AS function, frame.line AS line, stack_kind.name AS kind
+FROM stat JOIN allocator ON allocator.id = stat.allocator
+JOIN stack ON stack.id = stat.stack
+JOIN stack_kind ON stack_kind.id = stack.kind
 LEFT JOIN frame ON frame.id = stack.frame
 LEFT JOIN function ON function.id = frame.function
 LEFT JOIN file ON file.id = function.file;

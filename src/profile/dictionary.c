@@ -1,0 +1,199 @@
+/*
+ * dictionary.c - see dictionary.h. Everything looks up by hash, then compares: two things that differ never share an id.
+ */
+#include "dictionary.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool same_text(hl_text a, hl_text b)
+{
+    return a.bytes == b.bytes && (a.bytes == 0 || memcmp(a.at, b.at, a.bytes) == 0);
+}
+
+static hl_text known(hl_text text)
+{
+    return text.at && text.bytes ? text : (hl_text){"?", 1};
+}
+
+static int file_id(hl_dictionary *d, hl_text path, uint32_t *id)
+{
+    path = known(path);
+    uint64_t key = hl_idmap_hash(path.at, path.bytes, 1);
+    for (uint32_t found; (found = hl_idmap_get(&d->file_by_path, key)) != HL_IDMAP_NONE; key++) {
+        if (same_text(d->files.row[found - 1].path, path)) {
+            *id = found;
+            return 0;
+        }
+    }
+    hl_file *file = HL_ROWS_ADD(d->files);
+    if (!file)
+        return -ENOMEM;
+    file->path = path;
+    *id = (uint32_t)d->files.n;
+    int error = hl_idmap_put(&d->file_by_path, key, *id);
+    if (error)
+        d->files.n--;
+    return error;
+}
+
+static int function_id(hl_dictionary *d, const hl_batch_code *code, uint32_t *id)
+{
+    hl_function wanted = {.first_line = code->first_line, .name = known(code->name)};
+    int error = file_id(d, code->file, &wanted.file);
+    if (error)
+        return error;
+    uint64_t key = hl_idmap_hash(wanted.name.at, wanted.name.bytes,
+                                 (uint64_t)wanted.file << 32 | (uint32_t)wanted.first_line);
+    for (uint32_t found; (found = hl_idmap_get(&d->function_by_key, key)) != HL_IDMAP_NONE; key++) {
+        const hl_function *f = &d->functions.row[found - 1];
+        if (f->file == wanted.file && f->first_line == wanted.first_line && same_text(f->name, wanted.name)) {
+            *id = found;
+            return 0;
+        }
+    }
+    hl_function *f = HL_ROWS_ADD(d->functions);
+    if (!f)
+        return -ENOMEM;
+    *f = wanted;
+    *id = (uint32_t)d->functions.n;
+    error = hl_idmap_put(&d->function_by_key, key, *id);
+    if (error)
+        d->functions.n--;
+    return error;
+}
+
+int hl_dictionary_add_code(hl_dictionary *d, const hl_batch_code *code)
+{
+    struct hl_known_code known_code = {.code = *code};
+    int error = function_id(d, code, &known_code.function);
+    if (error)
+        return error;
+    struct hl_known_code *k = HL_ROWS_ADD(d->codes);
+    if (!k)
+        return -ENOMEM;
+    *k = known_code;
+    error = hl_idmap_put(&d->code_by_id, code->id, (uint32_t)d->codes.n - 1);
+    if (error)
+        d->codes.n--;
+    return error;
+}
+
+static int frame_id(hl_dictionary *d, uint32_t function, hl_position at, uint32_t *id)
+{
+    uint64_t key = hl_idmap_hash(&at, sizeof at, function);
+    for (uint32_t found; (found = hl_idmap_get(&d->frame_by_key, key)) != HL_IDMAP_NONE; key++) {
+        const hl_frame *f = &d->frames.row[found - 1];
+        if (f->function == function && memcmp(&f->position, &at, sizeof at) == 0) {
+            *id = found;
+            return 0;
+        }
+    }
+    hl_frame *f = HL_ROWS_ADD(d->frames);
+    if (!f)
+        return -ENOMEM;
+    *f = (hl_frame){function, at};
+    *id = (uint32_t)d->frames.n;
+    int error = hl_idmap_put(&d->frame_by_key, key, *id);
+    if (error)
+        d->frames.n--;
+    return error;
+}
+
+/* A recursive function's instructions come again at every depth: each is decoded once. */
+static int instruction_frame(hl_dictionary *d, uint32_t code_id, uint32_t instruction, uint32_t *id)
+{
+    uint32_t index = hl_idmap_get(&d->code_by_id, code_id);
+    if (index == HL_IDMAP_NONE) { /* the collector never sent it: the frame keeps its place, without a name */
+        hl_batch_code nameless = {.id = code_id};
+        int error = hl_dictionary_add_code(d, &nameless);
+        if (error)
+            return error;
+        index = hl_idmap_get(&d->code_by_id, code_id);
+    }
+    /* By place in `codes`, not by id: a code that is sent after its first node replaces the nameless one. */
+    uint64_t key = (uint64_t)index << 32 | instruction;
+    *id = hl_idmap_get(&d->frame_by_instruction, key);
+    if (*id != HL_IDMAP_NONE)
+        return 0;
+    const struct hl_known_code *k = &d->codes.row[index];
+    hl_position at = hl_linetable_find(k->code.python_version, (const uint8_t *)k->code.table.at,
+                                       k->code.table.at ? k->code.table.bytes : 0, k->code.first_line, instruction);
+    int error = frame_id(d, k->function, at, id);
+    return error ? error : hl_idmap_put(&d->frame_by_instruction, key, *id);
+}
+
+static int stack_id(hl_dictionary *d, hl_stack wanted, uint32_t *id)
+{
+    /* Exact: frames and kinds without one share the low word, a frame's id being far below 2^31. */
+    uint64_t key = (uint64_t)wanted.parent << 32 | (wanted.frame ? wanted.frame : UINT32_C(0x80000000) | wanted.kind);
+    *id = hl_idmap_get(&d->stack_by_key, key);
+    if (*id != HL_IDMAP_NONE)
+        return 0;
+    hl_stack *s = HL_ROWS_ADD(d->stacks);
+    if (!s)
+        return -ENOMEM;
+    *s = wanted;
+    *id = (uint32_t)d->stacks.n - 1;
+    int error = hl_idmap_put(&d->stack_by_key, key, *id);
+    if (error)
+        d->stacks.n--;
+    return error;
+}
+
+int hl_dictionary_add_node(hl_dictionary *d, const hl_batch_node *node)
+{
+    hl_stack stack = {.parent = hl_dictionary_stack_of(d, node->parent), .kind = node->kind};
+    uint32_t id = 0;
+    if (node->kind > HL_NODE_NATIVE)
+        stack.kind = HL_NODE_NO_PYTHON;
+    if (node->kind == HL_NODE_PYTHON) {
+        int error = instruction_frame(d, node->code, node->instruction, &stack.frame);
+        if (error)
+            return error;
+    }
+    if (node->kind != HL_NODE_ROOT && node->id != 0) {
+        int error = stack_id(d, stack, &id);
+        if (error)
+            return error;
+    }
+    return hl_idmap_put(&d->stack_by_node, node->id, id);
+}
+
+uint32_t hl_dictionary_stack_of(const hl_dictionary *d, uint32_t node)
+{
+    uint32_t id = hl_idmap_get(&d->stack_by_node, node);
+    return id == HL_IDMAP_NONE ? 0 : id;
+}
+
+int hl_dictionary_forget_stacks(hl_dictionary *d)
+{
+    d->stacks.n = 0;
+    hl_idmap_clear(&d->stack_by_key);
+    hl_idmap_clear(&d->stack_by_node);
+    return HL_ROWS_ADD(d->stacks) ? 0 : -ENOMEM; /* zeroed: the root */
+}
+
+int hl_dictionary_open(hl_dictionary *d)
+{
+    memset(d, 0, sizeof *d);
+    return hl_dictionary_forget_stacks(d);
+}
+
+void hl_dictionary_close(hl_dictionary *d)
+{
+    free(d->files.row);
+    free(d->functions.row);
+    free(d->frames.row);
+    free(d->stacks.row);
+    free(d->codes.row);
+    hl_idmap_clear(&d->code_by_id);
+    hl_idmap_clear(&d->file_by_path);
+    hl_idmap_clear(&d->function_by_key);
+    hl_idmap_clear(&d->frame_by_key);
+    hl_idmap_clear(&d->frame_by_instruction);
+    hl_idmap_clear(&d->stack_by_key);
+    hl_idmap_clear(&d->stack_by_node);
+    memset(d, 0, sizeof *d);
+}

@@ -1,0 +1,61 @@
+/*
+ * writer.h - internal to src/profile: what writer.c (rows into the database), publish.c (database into the file) and
+ * source.c (source text) share. One thread at a time.
+ */
+#ifndef HL_PROFILE_WRITER_H
+#define HL_PROFILE_WRITER_H
+
+#include "dictionary.h"
+#include "profile.h"
+
+#include <sqlite3.h>
+#include <sys/types.h>
+
+enum writer_statement {
+    PUT_META,
+    PUT_PROCESS,
+    PUT_MAPPING,
+    PUT_THREAD,
+    PUT_FILE,
+    PUT_FUNCTION,
+    PUT_FRAME,
+    PUT_STACK,
+    PUT_STAT,
+    PUT_TICK,
+    PUT_CELL,
+    DELETE_CELL,
+    PUT_MARK,
+    PUT_NOTE,
+    WRITER_STATEMENTS,
+};
+
+#define HL_TEMPORARY_SUFFIX "heapline-XXXXXX.partial"
+
+struct hl_profile_writer {
+    char *path, *temporary; /* temporary: where a publish writes first, beside path; ends with HL_TEMPORARY_SUFFIX */
+    mode_t mode;            /* of a new profile */
+    hl_profile_identity identity; /* only numbers and flags: its strings went into the database at once */
+    sqlite3 *db;
+    sqlite3_stmt *statement[WRITER_STATEMENTS];
+    hl_dictionary dictionary;
+    /* How much of the dictionary's arrays the database has, committed. */
+    size_t files_written, functions_written, frames_written, stacks_written;
+    bool empty_first; /* a complete batch came and has not been committed */
+    bool sources_embedded;
+    char error[256];
+};
+
+/* Says what failed in writer->error and returns `code`. */
+int hl_writer_fail(hl_profile_writer *writer, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* For an SQL error of the writer's database: -ENOMEM or -EIO. */
+int hl_writer_sql_error(hl_profile_writer *writer);
+int hl_writer_exec(hl_profile_writer *writer, const char *sql);
+/* Adds a note for the user, unless it is there. */
+int hl_writer_note(hl_profile_writer *writer, uint32_t process, const char *text);
+
+/* Embeds the source text of the files that matter, within the budget. What cannot be read is left out, with a note. */
+int hl_writer_embed_sources(hl_profile_writer *writer);
+
+extern const char hl_schema_sql[]; /* src/profile/schema.sql, as the build found it */
+
+#endif
