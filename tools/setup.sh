@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# setup.sh [test]: the system packages to build heapline, or to build and test it. Does nothing, quickly, when all are
+# there. As root (or where sudo asks no password) it installs them by apt; otherwise it says which and stops. On systems
+# without apt it looks for the commands only and says what to install.
+set -euo pipefail
+
+packages=(gcc libc6-dev make cmake ninja-build libsqlite3-dev zlib1g-dev libcmocka-dev python3 python3-venv)
+commands=(gcc cmake ninja python3)
+if [ "${1:-}" = test ]; then
+    packages+=(clang libclang-rt-dev binutils util-linux procps)
+    commands+=(clang readelf unshare)
+fi
+
+say() { echo "setup: $*" >&2; }
+
+if ! command -v apt-get >/dev/null; then
+    missing=()
+    for command in "${commands[@]}"; do command -v "$command" >/dev/null || missing+=("$command"); done
+    [ ${#missing[@]} = 0 ] && exit 0
+    say "missing: ${missing[*]}"
+    say "install what your system calls these (Debian's names): ${packages[*]}"
+    exit 1
+fi
+
+missing=()
+for package in "${packages[@]}"; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+done
+[ ${#missing[@]} = 0 ] && exit 0
+
+if [ "$(id -u)" = 0 ]; then
+    become=()
+elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+    become=(sudo -n)
+else
+    say "these packages are missing: sudo apt-get install ${missing[*]}"
+    exit 1
+fi
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+install() { "${become[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >"$log" 2>&1; }
+say "installing ${missing[*]}"
+if ! install "${missing[@]}"; then
+    "${become[@]}" apt-get update >"$log" 2>&1 || true
+    # libclang-rt-dev is a part of clang itself in older suites.
+    known=()
+    for package in "${missing[@]}"; do
+        if [ "$package" != libclang-rt-dev ] || apt-cache show "$package" >/dev/null 2>&1; then known+=("$package"); fi
+    done
+    [ ${#known[@]} = 0 ] || install "${known[@]}" || { tail -15 "$log" >&2; say "apt-get could not install ${known[*]}"; exit 1; }
+fi
