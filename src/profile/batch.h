@@ -73,7 +73,7 @@ typedef struct hl_batch_code { /* a code object; id from 1 */
     hl_text file, name, table; /* table: the raw line table */
 } hl_batch_code;
 
-typedef enum hl_node_kind { HL_NODE_ROOT, HL_NODE_NO_PYTHON, HL_NODE_PYTHON, HL_NODE_DEEPER, HL_NODE_NATIVE } hl_node_kind;
+typedef enum hl_node_kind { HL_NODE_ROOT, HL_NODE_PYTHON, HL_NODE_NO_PYTHON, HL_NODE_DEEPER, HL_NODE_NATIVE } hl_node_kind; /* as in the file */
 
 typedef struct hl_batch_node { /* a call tree node; 0 is the root, a parent's id is below its children's */
     uint32_t id, parent;

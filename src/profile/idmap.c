@@ -11,55 +11,60 @@ static size_t slot_of(const hl_idmap *map, uint64_t key)
     return (size_t)(h ^ h >> 29) & (map->room - 1);
 }
 
-/* The entry of `key`, or the free one where it belongs. The map is never full, so the search ends. */
-static struct hl_idmap_entry *find(const hl_idmap *map, uint64_t key)
+/* The place of `key`, or the free one where it belongs. The map is never full, so the search ends. */
+static size_t find(const hl_idmap *map, uint64_t key)
 {
     size_t i = slot_of(map, key);
-    while (map->entry[i].used && map->entry[i].key != key)
+    while (map->id[i] != HL_IDMAP_NONE && map->key[i] != key)
         i = (i + 1) & (map->room - 1);
-    return &map->entry[i];
+    return i;
 }
 
 uint32_t hl_idmap_get(const hl_idmap *map, uint64_t key)
 {
-    if (!map->room)
-        return HL_IDMAP_NONE;
-    struct hl_idmap_entry *e = find(map, key);
-    return e->used ? e->id : HL_IDMAP_NONE;
+    return map->room ? map->id[find(map, key)] : HL_IDMAP_NONE;
 }
 
 static int grow(hl_idmap *map)
 {
-    hl_idmap bigger = {.room = map->room ? map->room * 2 : 256};
-    bigger.entry = calloc(bigger.room, sizeof *bigger.entry);
-    if (!bigger.entry)
+    hl_idmap bigger = {.n = map->n, .room = map->room ? map->room * 2 : 256};
+    bigger.key = malloc(bigger.room * sizeof *bigger.key);
+    bigger.id = malloc(bigger.room * sizeof *bigger.id);
+    if (!bigger.key || !bigger.id) {
+        hl_idmap_clear(&bigger);
         return -ENOMEM;
-    for (size_t i = 0; i < map->room; i++) {
-        if (map->entry[i].used)
-            *find(&bigger, map->entry[i].key) = map->entry[i];
     }
-    bigger.n = map->n;
-    free(map->entry);
+    memset(bigger.id, 0xff, bigger.room * sizeof *bigger.id); /* HL_IDMAP_NONE */
+    for (size_t i = 0; i < map->room; i++) {
+        if (map->id[i] != HL_IDMAP_NONE) {
+            size_t to = find(&bigger, map->key[i]);
+            bigger.key[to] = map->key[i];
+            bigger.id[to] = map->id[i];
+        }
+    }
+    hl_idmap_clear(map);
     *map = bigger;
     return 0;
 }
 
 int hl_idmap_put(hl_idmap *map, uint64_t key, uint32_t id)
 {
-    if (map->n * 2 >= map->room) {
+    if (map->n >= map->room / 5 * 4) {
         int error = grow(map);
         if (error)
             return error;
     }
-    struct hl_idmap_entry *e = find(map, key);
-    map->n += !e->used;
-    *e = (struct hl_idmap_entry){key, id, 1};
+    size_t i = find(map, key);
+    map->n += map->id[i] == HL_IDMAP_NONE;
+    map->key[i] = key;
+    map->id[i] = id;
     return 0;
 }
 
 void hl_idmap_clear(hl_idmap *map)
 {
-    free(map->entry);
+    free(map->key);
+    free(map->id);
     *map = (hl_idmap){0};
 }
 

@@ -1,5 +1,6 @@
 /*
- * idmap.h - a hash map from 64-bit keys to 32-bit ids, for the writer's dictionaries. 16 bytes an entry, at most half full.
+ * idmap.h - a hash map from 64-bit keys to 32-bit ids, for the writer's dictionaries. 12 bytes an entry, at most four
+ * fifths full.
  */
 #ifndef HL_PROFILE_IDMAP_H
 #define HL_PROFILE_IDMAP_H
@@ -10,17 +11,14 @@
 enum { HL_IDMAP_NONE = UINT32_MAX };
 
 typedef struct hl_idmap {
-    struct hl_idmap_entry {
-        uint64_t key;
-        uint32_t id;
-        uint32_t used;
-    } *entry;
+    uint64_t *key;
+    uint32_t *id; /* HL_IDMAP_NONE: this place is free */
     size_t n, room; /* room is 0 or a power of two */
 } hl_idmap;
 
 /* The id of `key`, or HL_IDMAP_NONE. */
 uint32_t hl_idmap_get(const hl_idmap *map, uint64_t key);
-/* Sets it, replacing what was there. -ENOMEM leaves the map as it was. */
+/* Sets it (never to HL_IDMAP_NONE), replacing what was there. -ENOMEM leaves the map as it was. */
 int hl_idmap_put(hl_idmap *map, uint64_t key, uint32_t id);
 void hl_idmap_clear(hl_idmap *map); /* gives the memory back too */
 

@@ -63,16 +63,32 @@ static int replace(hl_profile_writer *w, const unsigned char *image, size_t byte
     return 0;
 }
 
+static int64_t pragma(hl_profile_writer *w, const char *sql)
+{
+    sqlite3_stmt *s = NULL;
+    int64_t value = 0;
+    if (sqlite3_prepare_v2(w->db, sql, -1, &s, NULL) == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
+        value = sqlite3_column_int64(s, 0);
+    sqlite3_finalize(s);
+    return value;
+}
+
+/* A complete batch can leave many pages unused; at the end, rows that came in no order have left pages half full. */
+static int pack(hl_profile_writer *w, bool final)
+{
+    if (!final && pragma(w, "PRAGMA freelist_count") * 4 < pragma(w, "PRAGMA page_count"))
+        return 0;
+    return hl_writer_exec(w, "VACUUM");
+}
+
 int hl_profile_writer_publish(hl_profile_writer *w, bool final)
 {
     w->error[0] = 0;
-    if (final) {
-        int error = w->identity.embed_source && !w->sources_embedded ? hl_writer_embed_sources(w) : 0;
-        if (!error)
-            error = hl_writer_exec(w, "VACUUM"); /* rows that came in no order leave pages half full */
-        if (error && error != -ENOMEM) /* without memory for these the profile is still whole */
-            return error;
-    }
+    int error = final && w->identity.embed_source && !w->sources_embedded ? hl_writer_embed_sources(w) : 0;
+    if (!error)
+        error = pack(w, final);
+    if (error && error != -ENOMEM) /* without memory for these the profile is still whole */
+        return error;
     sqlite3_int64 bytes = 0;
     /* The image itself, not a copy: see open_database. */
     unsigned char *image = sqlite3_serialize(w->db, "main", &bytes, SQLITE_SERIALIZE_NOCOPY);

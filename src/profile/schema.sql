@@ -60,7 +60,7 @@ CREATE TABLE stack (id INTEGER PRIMARY KEY, parent INTEGER, -- NULL: the root
     frame INTEGER,                 -- NULL unless the kind has one
     kind INTEGER NOT NULL);        -- stack_kind.id
 CREATE TABLE stack_kind (id INTEGER PRIMARY KEY, name TEXT NOT NULL);
-INSERT INTO stack_kind VALUES (0, 'root'), (1, 'no-python'), (2, 'python'),
+INSERT INTO stack_kind VALUES (0, 'root'), (1, 'python'), (2, 'no-python'),
     (3, 'deeper'),                 -- lighter stacks below `parent`, folded into one
     (4, 'native');
 
