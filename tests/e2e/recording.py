@@ -134,7 +134,8 @@ class Profile:
             parameters["pid"] = pid
         if allocator is not None:
             names = [allocator] if isinstance(allocator, str) else list(allocator)
-            rest.append(f"stat.allocator IN ({', '.join(f':allocator{i}' for i in range(len(names)))})")
+            places = ", ".join(f":allocator{i}" for i in range(len(names)))
+            rest.append(f"stat.allocator IN (SELECT id FROM allocator WHERE name IN ({places}))")
             parameters.update({f"allocator{i}": name for i, name in enumerate(names)})
         below = "UNION SELECT stack.id FROM stack JOIN wanted ON stack.parent = wanted.id" if callees else ""
         row = self.sql(f"""
