@@ -1,0 +1,249 @@
+/* recorder.c - see recorder.h. */
+#include "cli.h"
+
+#include "recorder.h"
+
+#include "registry.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { OPEN_LIMIT_MS = 10000, PATIENCE_MS = 2000 };
+
+const char *const hl_children_names[] = {"none", "python", "all", NULL};
+
+const char *hl_record_bad_label(const hl_record_options *o)
+{
+    for (size_t i = 0; i < o->labels.n; i++) {
+        const char *equals = strchr(o->labels.at[i], '=');
+        if (equals == NULL || equals == o->labels.at[i])
+            return o->labels.at[i];
+    }
+    return NULL;
+}
+
+void hl_close_from(int from)
+{
+#ifdef SYS_close_range
+    if (syscall(SYS_close_range, from, ~0u, 0) == 0)
+        return;
+#endif
+    DIR *list = opendir("/proc/self/fd"); /* Linux before 5.9 */
+    if (list == NULL)
+        return;
+    int kept = dirfd(list);
+    for (struct dirent *e; (e = readdir(list)) != NULL;) {
+        int fd = atoi(e->d_name);
+        if (e->d_name[0] != '.' && fd >= from && fd != kept)
+            close(fd);
+    }
+    closedir(list);
+}
+
+int hl_recorder_create(hl_recorder *r, const hl_record_options *o, const char *tracker, bool root_any)
+{
+    hl_session_options options = {
+        .python_objects = !o->malloc_only, .marks = true, .children = (hl_children)o->children, .preload = tracker};
+    *r = (hl_recorder){0};
+    int error = hl_session_create(&r->session, &r->session_fd, &options);
+    if (error)
+        return error;
+    r->session->root_any = root_any;
+    return 0;
+}
+
+static void to_null(int fd)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null < 0)
+        return;
+    dup2(null, fd);
+    if (null != fd)
+        close(null);
+}
+
+/* key, value, key, value .. null; from malloc, never freed: the collector's process ends with it. */
+static const char *const *split_labels(const hl_option_list *labels)
+{
+    const char **list = calloc(labels->n * 2 + 1, sizeof *list);
+    for (size_t i = 0; list != NULL && i < labels->n; i++) {
+        char *key = strdup(labels->at[i]);
+        if (key == NULL)
+            break;
+        char *equals = strchr(key, '=');
+        *equals = '\0';
+        list[2 * i] = key;
+        list[2 * i + 1] = equals + 1;
+    }
+    return list;
+}
+
+int hl_recorder_collect(hl_recorder *r, const hl_record_options *o, const hl_recording_of *what, int keep_fd)
+{
+    setsid();
+    prctl(PR_SET_NAME, "heapline");
+    to_null(STDIN_FILENO);
+    to_null(STDOUT_FILENO);
+    if (!o->verbose)
+        to_null(STDERR_FILENO);
+    if (keep_fd < 0) {
+        int fd = dup2(r->session_fd, STDERR_FILENO + 1);
+        if (fd < 0)
+            return -errno;
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+        r->session_fd = fd;
+        hl_close_from(fd + 1);
+    }
+
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    char host[256] = "", here[PATH_MAX] = "";
+    gethostname(host, sizeof host - 1);
+    if (getcwd(here, sizeof here) == NULL)
+        here[0] = '\0';
+    hl_recorded recorded = {.collector = getpid(), .program = what->program};
+    recorded.start_unix_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    snprintf(recorded.locator, sizeof recorded.locator, "/proc/%d/fd/%d", (int)getpid(), r->session_fd);
+    snprintf(recorded.output, sizeof recorded.output, "%s", what->output);
+    snprintf(recorded.command, sizeof recorded.command, "%s", what->command);
+    int error = hl_registry_add(&recorded);
+    if (error && o->verbose)
+        hl_error("status and stop will not find this recording: %s", hl_error_text(error));
+
+    hl_collect_options options = {
+        .output = what->output,
+        .tick_ns = o->interval_ns,
+        .identity = {.command = what->command,
+                     .directory = here,
+                     .host = host,
+                     .start_unix_ns = (uint64_t)recorded.start_unix_ns,
+                     .options = what->options,
+                     .labels = split_labels(&o->labels),
+                     .embed_source = !o->no_source},
+    };
+    error = hl_collect(r->session, r->session_fd, &options);
+    hl_registry_remove(getpid());
+    if (error) {
+        int expected = 0;
+        atomic_compare_exchange_strong(&r->session->root_error, &expected, -error);
+        if (o->verbose)
+            hl_error("%s: %s", what->output, hl_error_text(error));
+    }
+    return error;
+}
+
+static bool is_open(const hl_session *session)
+{
+    return __atomic_load_n(&session->magic, __ATOMIC_ACQUIRE) == HL_WIRE_MAGIC;
+}
+
+/* Whether the collector has ended; it is reaped then. */
+static bool has_died(hl_recorder *r)
+{
+    if (r->pid == 0)
+        return true;
+    pid_t found = waitpid(r->pid, NULL, WNOHANG);
+    if (found == 0 || (found < 0 && errno == EINTR))
+        return false;
+    r->pid = 0;
+    return true;
+}
+
+int hl_recorder_start(hl_recorder *r, const hl_record_options *o, const hl_recording_of *what)
+{
+    r->session->root_pid = (uint32_t)what->program;
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid < 0)
+        return -errno;
+    if (pid == 0)
+        _exit(hl_recorder_collect(r, o, what, -1) ? 1 : 0);
+    r->pid = pid;
+    for (int waited_us = 0; !is_open(r->session); waited_us += 100) {
+        int error = 0;
+        if (has_died(r))
+            error = -atomic_load(&r->session->root_error);
+        else if (waited_us > OPEN_LIMIT_MS * 1000)
+            error = -ETIMEDOUT;
+        else {
+            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+            continue;
+        }
+        return error ? error : -ECHILD;
+    }
+    return 0;
+}
+
+static void wake(_Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0); }
+
+static void wake_collector(hl_session *s)
+{
+    atomic_store(&s->sleeping, 0);
+    wake(&s->sleeping);
+}
+
+int hl_recorder_finish(hl_recorder *r, int wait_status, bool quiet, int (*interrupted)(void))
+{
+    hl_session *s = r->session;
+    atomic_store(&s->root_status, wait_status);
+    atomic_store(&s->root_ended, 1);
+    wake(&s->root_ended);
+    wake_collector(s);
+    enum { STEP_MS = 20 };
+    bool told = quiet;
+    for (int waited_ms = 0;; waited_ms += STEP_MS) {
+        uint32_t saved = atomic_load(&s->root_saved);
+        if (saved == 1)
+            return 0;
+        if (saved != 0)
+            return -atomic_load(&s->root_error);
+        if (has_died(r)) /* it may have saved just before */
+            return atomic_load(&s->root_saved) == 1 ? 0 : -ECHILD;
+        if (interrupted())
+            return -EINTR;
+        if (!told && waited_ms >= PATIENCE_MS) {
+            hl_error("the program has ended, the profile is being written (^C leaves that to the background)");
+            told = true;
+        }
+        struct timespec limit = {.tv_nsec = STEP_MS * 1000000};
+        syscall(SYS_futex, &s->root_saved, FUTEX_WAIT, 0, &limit, NULL, 0);
+    }
+}
+
+bool hl_recorder_goes_on(hl_recorder *r)
+{
+    uint32_t used = atomic_load(&r->session->processes_used);
+    for (uint32_t i = 0; i < used && i < HL_MAX_PROCESSES; i++) {
+        hl_wire_process *p = hl_session_process(r->session, i);
+        uint32_t state = atomic_load(&p->state);
+        if ((state == HL_PROCESS_RUNNING || state == HL_PROCESS_JOINING) && p->pid != (int32_t)r->session->root_pid &&
+            p->pid > 0 && kill(p->pid, 0) == 0)
+            return !has_died(r);
+    }
+    return false;
+}
+
+void hl_recorder_drop(hl_recorder *r, const char *output)
+{
+    if (r->pid == 0)
+        return;
+    atomic_store(&r->session->stop, 1);
+    wake_collector(r->session);
+    for (int waited_ms = 0; !has_died(r); waited_ms++) {
+        if (waited_ms == PATIENCE_MS)
+            kill(r->pid, SIGKILL);
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    unlink(output);
+}
