@@ -22,7 +22,8 @@ def binary() -> str:
     beside = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     folders = [
         sysconfig.get_path("scripts"),
-        sysconfig.get_path("scripts", scheme=sysconfig.get_preferred_scheme("user")) if sys.version_info >= (3, 10)
+        sysconfig.get_path("scripts", scheme=sysconfig.get_preferred_scheme("user"))
+        if sys.version_info >= (3, 10)
         else sysconfig.get_path("scripts", scheme="posix_user"),
         os.path.join(beside, "bin"),  # pip install --target
     ]
@@ -33,4 +34,6 @@ def binary() -> str:
     path = shutil.which("heapline")
     if path:
         return path
-    raise FileNotFoundError(f"the heapline command is in none of {', '.join(folders)} and not on PATH (is heapline installed?)")
+    raise FileNotFoundError(
+        f"the heapline command is in none of {', '.join(folders)} and not on PATH (is heapline installed?)"
+    )

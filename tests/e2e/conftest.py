@@ -1,10 +1,13 @@
 """Fixtures of the end-to-end tests.
 
-    def test_something(heapline):                the built command; heapline.run(PROGRAM) gives a Profile (recording.py)
-    def test_everywhere(heapline, each_python):  once for every CPython that heapline supports; absent ones are skipped by
-                                                 name. Narrow it: @pytest.mark.pythons("3.12", "3.13t") or
-                                                 @pytest.mark.pythons(since=(3, 12), kinds=("release", "debug", "free-threaded"))
-    @pytest.mark.long                            runs only with --long
+test_something(heapline)
+    The built command; heapline.run(PROGRAM) gives a Profile (recording.py).
+test_everywhere(heapline, each_python)
+    Once for every CPython that heapline supports; absent ones are skipped by name. Narrow it by
+    @pytest.mark.pythons("3.12", "3.13t") or by
+    @pytest.mark.pythons(since=(3, 12), kinds=("release", "debug", "free-threaded")).
+@pytest.mark.long
+    Runs only with --long.
 """
 
 from __future__ import annotations
@@ -22,12 +25,16 @@ from recording import Heapline, find_binary
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="also the long forms of the tests (minutes to hours)")
-    parser.addoption("--pythons", metavar="ID,..", help="only these interpreters for tests that run on each (3.12,3.14t)")
+    parser.addoption(
+        "--pythons", metavar="ID,..", help="only these interpreters for tests that run on each (3.12,3.14t)"
+    )
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "long: takes minutes; runs only with --long")
-    config.addinivalue_line("markers", "pythons(*ids, since=, before=, kinds=): which interpreters `each_python` stands for")
+    config.addinivalue_line(
+        "markers", "pythons(*ids, since=, before=, kinds=): which interpreters `each_python` stands for"
+    )
 
 
 def pytest_report_header(config):
@@ -51,7 +58,7 @@ def wanted(name: str, marker: pytest.Mark | None) -> bool:
     version = tuple(map(int, head.rstrip("t").split(".")))
     kind = "debug" if "debug" in suffixes else "free-threaded" if head.endswith("t") else "release"
     options = marker.kwargs
-    return (options.get("since", (0,)) <= version < options.get("before", (9,)) and kind in options.get("kinds", (kind,)))
+    return options.get("since", (0,)) <= version < options.get("before", (9,)) and kind in options.get("kinds", (kind,))
 
 
 def pytest_generate_tests(metafunc):
@@ -64,10 +71,15 @@ def pytest_generate_tests(metafunc):
     if only:
         names = [name for name in names if name in only.split(",")]
     absent = "CPython {} is not on this machine (tools/pythons.sh brings up what Debian has)"
-    metafunc.parametrize("each_python", [
-        pytest.param(found.get(name), id=name, marks=() if name in found else pytest.mark.skip(reason=absent.format(name)))
-        for name in names
-    ])
+    metafunc.parametrize(
+        "each_python",
+        [
+            pytest.param(
+                found.get(name), id=name, marks=() if name in found else pytest.mark.skip(reason=absent.format(name))
+            )
+            for name in names
+        ],
+    )
 
 
 @pytest.fixture(scope="session")

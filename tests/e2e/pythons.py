@@ -1,7 +1,7 @@
 """Every CPython that this machine has: on PATH, in pyenv, and in the folder that tools/pythons.sh fills.
 
-An interpreter is known by a short id (3.12, 3.13-debug, 3.14t). EXPECTED lists the ids that heapline supports, so that a
-test which cannot run on one of them says so by name instead of being silently absent.
+An interpreter is known by a short id (3.12, 3.13-debug, 3.14t). EXPECTED lists the ids that heapline supports, so that
+a test which cannot run on one of them says so by name instead of being silently absent.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def probe(path: Path, root: Path | None = None) -> Python | None:
     prefix = [str(ROOT / "tools" / "inside"), str(root)] if root else []
     try:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        answer = subprocess.run([*prefix, str(path), "-c", PROBE], capture_output=True, text=True, timeout=60, env=environment)
+        answer = subprocess.run(
+            [*prefix, str(path), "-c", PROBE], capture_output=True, text=True, timeout=60, env=environment
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     fields = answer.stdout.strip().split("|")
@@ -80,12 +82,19 @@ def probe(path: Path, root: Path | None = None) -> Python | None:
     executable = os.path.realpath(executable) if root is None else executable
     major, minor = full_version.split(".")[:2]
     on_host = (root / executable.lstrip("/")) if root else Path(executable)
-    return Python(executable, (int(major), int(minor)), full_version, debug == "1", free_threaded == "1",
-                  b"libpython" not in needed_libraries(on_host), root)
+    return Python(
+        executable,
+        (int(major), int(minor)),
+        full_version,
+        debug == "1",
+        free_threaded == "1",
+        b"libpython" not in needed_libraries(on_host),
+        root,
+    )
 
 
 def needed_libraries(executable: Path) -> bytes:
-    """The dynamic section's NEEDED entries, by readelf where there is one, else by a search that can only err to shared."""
+    """What it is linked with: by readelf where there is one, else by a search that can only err to shared."""
     try:
         return subprocess.run(["readelf", "-d", executable], capture_output=True).stdout
     except OSError:
@@ -98,7 +107,11 @@ def candidates() -> list[tuple[Path, Path | None]]:
     found: list[tuple[Path, Path | None]] = [(path, None) for path in sorted(pyenv.glob("versions/*/bin/python"))]
     for folder in map(Path, os.get_exec_path()):
         if folder.name != "shims":  # pyenv's shims are scripts; the interpreters behind them come below
-            found += [(path, None) for path in sorted(folder.glob("python[23]*")) if path.name[6:].strip("23.0145678td9") == ""]
+            found += [
+                (path, None)
+                for path in sorted(folder.glob("python[23]*"))
+                if path.name[6:].strip("23.0145678td9") == ""
+            ]
     cache = cache_folder()
     found += [(path, None) for path in sorted(cache.glob("built/*/bin/python3.*[0-9t]"))]
     for root in sorted(path.parent for path in cache.glob("*/ready")):
@@ -130,8 +143,11 @@ def all_pythons() -> dict[str, Python]:
 
 def default_python() -> Python:
     """The newest ordinary build outside a root of its own: what tests use that do not care."""
-    ordinary = [python for python in all_pythons().values()
-                if not (python.debug or python.free_threaded or python.root) and python.version >= (3, 8)]
+    ordinary = [
+        python
+        for python in all_pythons().values()
+        if not (python.debug or python.free_threaded or python.root) and python.version >= (3, 8)
+    ]
     if not ordinary:
         raise RuntimeError("the end-to-end tests need a CPython 3.8 or newer on PATH")
     return max(ordinary, key=lambda python: python.version)

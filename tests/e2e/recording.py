@@ -35,7 +35,8 @@ class Finished:
     stderr: str
 
     def __str__(self) -> str:
-        return f"$ {' '.join(self.command)}\nexit {self.exit}\n--- stdout\n{self.stdout[-4000:]}\n--- stderr\n{self.stderr[-4000:]}"
+        streams = f"--- stdout\n{self.stdout[-4000:]}\n--- stderr\n{self.stderr[-4000:]}"
+        return f"$ {' '.join(self.command)}\nexit {self.exit}\n{streams}"
 
 
 class Profile:
@@ -111,11 +112,22 @@ class Profile:
         """The share of each process's own peak."""
         return self._sum("peak", "peak_blocks", **where)
 
-    def _sum(self, bytes_column: str, count_column: str, *, function: str | None = None, file: str | None = None,
-             line: int | None = None, thread: str | None = None, pid: int | None = None,
-             allocator: str | Sequence[str] | None = None, callees: bool = False) -> Sum:
+    def _sum(
+        self,
+        bytes_column: str,
+        count_column: str,
+        *,
+        function: str | None = None,
+        file: str | None = None,
+        line: int | None = None,
+        thread: str | None = None,
+        pid: int | None = None,
+        allocator: str | Sequence[str] | None = None,
+        callees: bool = False,
+    ) -> Sum:
         """Sums `stat` over call tree nodes whose own frame is in `function`, in a file whose path ends with `file`, at
-        `line`; with callees=True also over everything below such nodes. `allocator` is a name or several (NATIVE, OBJECTS)."""
+        `line`; with callees=True also over everything below such nodes. `allocator` is a name or several (NATIVE,
+        OBJECTS)."""
         frame, rest, parameters = ["1"], ["1"], {}
         if function is not None:
             frame.append("(function.name = :function OR function.name LIKE '%.' || :function)")
@@ -138,14 +150,17 @@ class Profile:
             rest.append(f"stat.allocator IN (SELECT id FROM allocator WHERE name IN ({places}))")
             parameters.update({f"allocator{i}": name for i, name in enumerate(names)})
         below = "UNION SELECT stack.id FROM stack JOIN wanted ON stack.parent = wanted.id" if callees else ""
-        row = self.sql(f"""
+        row = self.sql(
+            f"""
             WITH RECURSIVE wanted(id) AS (
                 SELECT stack.id FROM stack LEFT JOIN frame ON frame.id = stack.frame
                 LEFT JOIN function ON function.id = frame.function LEFT JOIN file ON file.id = function.file
-                WHERE {' AND '.join(frame)}
+                WHERE {" AND ".join(frame)}
                 {below})
             SELECT coalesce(sum({bytes_column}), 0), coalesce(sum({count_column}), 0)
-            FROM stat WHERE stack IN wanted AND {' AND '.join(rest)}""", parameters)[0]
+            FROM stat WHERE stack IN wanted AND {" AND ".join(rest)}""",
+            parameters,
+        )[0]
         return Sum(row[0], row[1])
 
 
@@ -187,17 +202,32 @@ class Heapline:
         self._numbers = itertools.count(1)
         self._running: list[Running] = []
 
-    def __call__(self, *arguments: str, env: dict[str, str] | None = None, timeout: float = 60,
-                 prefix: Sequence[str] = (), **options: Any) -> Finished:
+    def __call__(
+        self,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        timeout: float = 60,
+        prefix: Sequence[str] = (),
+        **options: Any,
+    ) -> Finished:
         command = [*prefix, str(self.binary), *map(str, arguments)]
         return self._finish(subprocess.Popen(command, **self._popen_options(env, options)), command, timeout)
 
-    def run(self, program: str | Path | Sequence[str], *, python: Python | None = None, args: Sequence[str] = (),
-            options: Sequence[str] = (), env: dict[str, str] | None = None, check: bool = True, timeout: float = 120,
-            **popen_options: Any) -> Profile:
-        """Runs a program to its end. `program` is the text of one (anything with a newline in it), the path of one, or a
-        list that is passed as it is: ["-m", "json.tool"], ["--", "./server"]. With check, a program that fails fails the
-        test."""
+    def run(
+        self,
+        program: str | Path | Sequence[str],
+        *,
+        python: Python | None = None,
+        args: Sequence[str] = (),
+        options: Sequence[str] = (),
+        env: dict[str, str] | None = None,
+        check: bool = True,
+        timeout: float = 120,
+        **popen_options: Any,
+    ) -> Profile:
+        """Runs a program to its end. `program` is the text of one (anything with a newline in it), the path of one, or
+        a list that is passed as it is: ["-m", "json.tool"], ["--", "./server"]. With check, a program that fails fails
+        the test."""
         command, path = self._command(program, python, args, options)
         process = subprocess.Popen(command, **self._popen_options(env, popen_options))
         finished = self._finish(process, command, timeout)
@@ -206,19 +236,40 @@ class Heapline:
             assert path.exists(), f"no profile was written\n{finished}"
         return Profile(self, path, finished)
 
-    def start(self, program: str | Path | Sequence[str], *, python: Python | None = None, args: Sequence[str] = (),
-              options: Sequence[str] = (), env: dict[str, str] | None = None, **popen_options: Any) -> Running:
+    def start(
+        self,
+        program: str | Path | Sequence[str],
+        *,
+        python: Python | None = None,
+        args: Sequence[str] = (),
+        options: Sequence[str] = (),
+        env: dict[str, str] | None = None,
+        **popen_options: Any,
+    ) -> Running:
         """As run, but returns at once. What still runs when the test ends is killed."""
         command, path = self._command(program, python, args, options)
         running = Running(self, subprocess.Popen(command, **self._popen_options(env, popen_options)), path, command)
         self._running.append(running)
         return running
 
-    def plain(self, program: str | Path | Sequence[str], *, python: Python | None = None, args: Sequence[str] = (),
-              env: dict[str, str] | None = None, timeout: float = 120, **popen_options: Any) -> Finished:
+    def plain(
+        self,
+        program: str | Path | Sequence[str],
+        *,
+        python: Python | None = None,
+        args: Sequence[str] = (),
+        env: dict[str, str] | None = None,
+        timeout: float = 120,
+        **popen_options: Any,
+    ) -> Finished:
         """The same program without heapline, to compare with."""
         python = python or default_python()
-        command = [*python.prefix, *([] if list(program[:1]) == ["--"] else [python.path]), *self._program(program), *args]
+        command = [
+            *python.prefix,
+            *([] if list(program[:1]) == ["--"] else [python.path]),
+            *self._program(program),
+            *args,
+        ]
         command = [word for word in command if word != "--"]
         return self._finish(subprocess.Popen(command, **self._popen_options(env, popen_options)), command, timeout)
 
@@ -243,8 +294,17 @@ class Heapline:
             path = self.folder / (names + [option[9:] for option in options if option.startswith("--output=")])[0]
         else:
             output = ["-o", str(path)]
-        return [*python.prefix, str(self.binary), "run", *output, "--python", python.path, *options,
-                *self._program(program), *map(str, args)], path
+        return [
+            *python.prefix,
+            str(self.binary),
+            "run",
+            *output,
+            "--python",
+            python.path,
+            *options,
+            *self._program(program),
+            *map(str, args),
+        ], path
 
     def _program(self, program: str | Path | Sequence[str]) -> list[str]:
         if isinstance(program, str) and "\n" in program:
@@ -259,11 +319,21 @@ class Heapline:
         return [str(word) for word in program]
 
     def _popen_options(self, env: dict[str, str] | None, options: dict[str, Any]) -> dict[str, Any]:
-        inherited = {name: value for name, value in os.environ.items()
-                     if not name.startswith(("PYTHON", "HEAPLINE", "LD_", "PYENV")) and name not in ("VIRTUAL_ENV", "COLUMNS")}
-        return {"cwd": self.folder, "env": {**inherited, "LC_ALL": "C.UTF-8", **(env or {})}, "text": True,
-                "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
-                "start_new_session": True, **options}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PYTHON", "HEAPLINE", "LD_", "PYENV")) and name not in ("VIRTUAL_ENV", "COLUMNS")
+        }
+        return {
+            "cwd": self.folder,
+            "env": {**inherited, "LC_ALL": "C.UTF-8", **(env or {})},
+            "text": True,
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "start_new_session": True,
+            **options,
+        }
 
     @staticmethod
     def _finish(process: subprocess.Popen, command: list[str], timeout: float) -> Finished:
@@ -273,8 +343,9 @@ class Heapline:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             text = lambda part: part.decode(errors="replace") if isinstance(part, bytes) else part or ""
-            raise AssertionError(f"still running after {timeout} s\n"
-                                 f"{Finished(command, -9, text(expired.stdout), text(expired.stderr))}") from None
+            raise AssertionError(
+                f"still running after {timeout} s\n{Finished(command, -9, text(expired.stdout), text(expired.stderr))}"
+            ) from None
         return Finished(command, process.returncode, stdout or "", stderr or "")
 
 

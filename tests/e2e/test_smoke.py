@@ -37,8 +37,12 @@ def test_bytes_reach_the_function_that_took_them(heapline, each_python):
 def test_sums_over_call_sites_equal_the_process_row(heapline, each_python):
     profile = heapline.run(PROGRAM, python=each_python)
     process = profile.sql("SELECT * FROM process WHERE id = 1")[0]
-    sums = profile.sql("SELECT sum(allocated), sum(allocations), sum(freed), sum(frees), sum(live), sum(peak) FROM stat")[0]
-    assert tuple(sums) == tuple(process[name] for name in ("allocated", "allocations", "freed", "frees", "live", "peak"))
+    sums = profile.sql(
+        "SELECT sum(allocated), sum(allocations), sum(freed), sum(frees), sum(live), sum(peak) FROM stat"
+    )[0]
+    assert tuple(sums) == tuple(
+        process[name] for name in ("allocated", "allocations", "freed", "frees", "live", "peak")
+    )
     assert process["lost"] == 0
 
 

@@ -17,16 +17,30 @@ block = kept()
 
 
 def pip(*arguments, python=sys.executable):
-    finished = subprocess.run([python, "-m", "pip", "--disable-pip-version-check", *map(str, arguments)],
-                              cwd=ROOT, capture_output=True, text=True)
+    finished = subprocess.run(
+        [python, "-m", "pip", "--disable-pip-version-check", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     assert finished.returncode == 0, finished.stdout[-3000:] + finished.stderr[-3000:]
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
-    pip("wheel", "-q", "--no-deps", "--no-index", "--no-build-isolation", "-w", folder,
-        "-C", f"build-dir={folder}/build", ".")
+    pip(
+        "wheel",
+        "-q",
+        "--no-deps",
+        "--no-index",
+        "--no-build-isolation",
+        "-w",
+        folder,
+        "-C",
+        f"build-dir={folder}/build",
+        ".",
+    )
     (wheel,) = folder.glob("*.whl")
     return wheel
 
@@ -41,7 +55,7 @@ def environment(wheel, tmp_path_factory):
 
 
 def test_one_wheel_serves_every_python(wheel):
-    name, version, python, abi, platform = wheel.stem.split("-")
+    name, _, python, abi, platform = wheel.stem.split("-")
     assert (name, python, abi) == ("heapline", "py3", "none")
     assert platform.startswith(("linux_", "manylinux"))
 
@@ -52,11 +66,16 @@ def test_the_library_lies_where_the_command_looks(environment):
 
 def test_python_m_heapline_is_the_command(environment):
     command = subprocess.run([environment / "bin" / "heapline", "--version"], capture_output=True, text=True)
-    module = subprocess.run([environment / "bin" / "python", "-m", "heapline", "--version"], capture_output=True, text=True)
+    module = subprocess.run(
+        [environment / "bin" / "python", "-m", "heapline", "--version"], capture_output=True, text=True
+    )
     assert command.returncode == module.returncode == 0
     assert command.stdout == module.stdout != ""
-    attribute = subprocess.run([environment / "bin" / "python", "-c", "import heapline; print(heapline.__version__)"],
-                               capture_output=True, text=True)
+    attribute = subprocess.run(
+        [environment / "bin" / "python", "-c", "import heapline; print(heapline.__version__)"],
+        capture_output=True,
+        text=True,
+    )
     assert command.stdout.split()[1] == attribute.stdout.strip()
 
 
