@@ -50,6 +50,10 @@ typedef struct hl_real {
     void *(*memalign)(size_t, size_t);
     void *(*valloc)(size_t);
     void *(*pvalloc)(size_t);
+    void *(*mmap)(void *, size_t, int, int, int, off_t);
+    int (*munmap)(void *, size_t);
+    void *(*mremap)(void *, size_t, size_t, int, ...);
+    int (*mprotect)(void *, size_t, int);
 } hl_real;
 
 typedef enum hl_tracker_state {
@@ -62,31 +66,47 @@ typedef enum hl_tracker_state {
 /* The node of the calling thread's present Python stack (python.h). */
 typedef uint64_t hl_walker(hl_wire_writer *w, bool epoch_changed);
 
+/* On other processors pages may have up to 64 KiB. */
+#if defined(__x86_64__)
+enum { HL_LARGEST_PAGE = 4096 };
+#else
+enum { HL_LARGEST_PAGE = 65536 };
+#endif
+
 typedef struct hl_tracker {
     /* A page that the kernel wipes in a forked child (MADV_WIPEONFORK), so that a child never writes into its parent's
      * rings, however it was made: its hooks find `on` 0 and join anew. Read by every event. */
-    _Alignas(4096) struct {
+    _Alignas(HL_LARGEST_PAGE) struct {
         uintptr_t on; /* all ones while recording: masks hl_self */
         _Atomic uint64_t *order;
         uint64_t root; /* HL_ROOT_NODE of this image */
     } live;
 
     /* Kept over fork. Constant once recording, but for what is atomic. */
-    _Alignas(4096) hl_real real;
+    _Alignas(HL_LARGEST_PAGE) hl_real real;
     hl_walker *walk;          /* NULL: no Python stacks, all is charged to the root */
+    uintptr_t realloc_mark;   /* what the hook's mark says while the real realloc is called */
     _Atomic uint32_t state;   /* hl_tracker_state */
     int32_t pid;              /* of the image that `process` belongs to */
     hl_session *session;      /* NULL: there is none. Also mapped where nothing is recorded, for children. */
     hl_wire_process *process; /* NULL: no slot */
     uint32_t process_index;
-    bool foreign_malloc; /* `real` is not libc's */
-    bool exit_key_made;
     pthread_key_t exit_key;
-    hl_wire_writer *shared;              /* for threads that have no writer of their own: ending, or beyond the limit */
-    _Atomic int32_t shared_holder;       /* tid of the thread that uses it */
+
+    /* real.c */
+    hl_real actual;              /* what `real` stands for where that is a wrapper of ours */
+    _Atomic uint32_t real_state; /* of the search */
+    bool foreign_malloc;         /* `actual` is not libc's */
+    _Atomic(char *) bootstrap;   /* blocks given out while the real functions were looked for; NULL: there were none */
+    _Atomic size_t bootstrap_used;
+
+    /* ring.c */
     _Atomic uint32_t next_writer;        /* no slot below is known to be free */
     _Atomic uint64_t no_writer_until_ns; /* all slots were in use: not searched again before */
-    _Atomic uint32_t stalled;            /* the collector stood still for too long */
+    hl_wire_writer *shared;              /* for threads that have no writer of their own: ending, or beyond the limit */
+    _Atomic int32_t shared_holder;       /* tid of the thread that used it last, */
+    _Atomic uint64_t shared_mark;        /* and its mark */
+    _Atomic bool crowded;                /* to be noted: there were more threads than writers */
 
     /* The calling thread's writer where it shares one: never written, its mark is always set. */
     _Alignas(64) hl_wire_writer no_writer;
@@ -107,6 +127,9 @@ void hl_tracker_forked(void);
 /* Ends the recording of this process for good: the collector is gone, or a whole session has ended. */
 void hl_tracker_quit(void);
 
+/* The same because the collector took nothing for too long; it may be going on later, so it is told. */
+void hl_tracker_stalled(void);
+
 /* Whether this is the process that joined (and not, say, its vfork child). */
 static inline bool hl_tracker_is_own_process(void) { return hl_tracker.pid == hl_os_pid(); }
 
@@ -116,12 +139,21 @@ void hl_tracker_set_recording(hl_recording recording, const char *reason);
 void hl_tracker_set_python(uint32_t version, uint32_t flags);
 void hl_tracker_lose(uint64_t events);
 
+/* ring.c: the destructor of exit_key, and a writer for threads that have none. */
+void hl_end_thread(void *writer);
+hl_wire_writer *hl_claim_shared_writer(void);
+
+/* exits.c: called while joining. */
+void hl_watch_exit(void);
+
 /* start.c: starts `binary collect ..` and waits until it is ready, at most 5 s. Writes the locator; 0 or -errno. */
 int hl_start_session(const char *binary, const char *options, char *locator, size_t room);
+/* Whether this process is one for which a recording is started. */
+bool hl_start_is_wanted(const char *options);
 
-/* environment.c: our variables. hl_environment_take copies the value of `name` and removes it from environ in place;
- * false: not there. */
-bool hl_environment_take(const char *name, char *value, size_t room);
+/* environment.c: our variables. The value of `name` or NULL; and its removal from environ, in place. */
+const char *hl_environment_get(const char *name);
+void hl_environment_drop(const char *name);
 /* Removes `library` from LD_PRELOAD, the variable too when nothing is left. */
 void hl_environment_clean_preload(const char *library);
 

@@ -1,0 +1,43 @@
+/*
+ * exits.c - how the process ends, as far as it says so itself: exit, return from main, _exit, _Exit, quick_exit.
+ *
+ * A death by signal is the collector's to find out. A vfork child shares our memory, and its _exit is not ours.
+ */
+#include "tracker.h"
+
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static void exit_seen(int status)
+{
+    hl_wire_process *p = hl_tracker.process;
+    if (!p || !hl_tracker_is_own_process())
+        return;
+    atomic_store(&p->exit_status, status & 0xff);
+    uint32_t running = HL_PROCESS_RUNNING;
+    atomic_compare_exchange_strong(&p->state, &running, HL_PROCESS_EXITED);
+}
+
+static void at_exit(int status, void *unused) { exit_seen(status); }
+
+/* Registered before main, so it runs after the program's own handlers and the destructors of its libraries. */
+void hl_watch_exit(void) { on_exit(at_exit, NULL); }
+
+HL_EXPORT _Noreturn void _exit(int status)
+{
+    exit_seen(status);
+    for (;;)
+        hl_os_call(SYS_exit_group, status, 0, 0, 0, 0, 0);
+}
+
+HL_EXPORT _Noreturn void _Exit(int status) { _exit(status); }
+
+HL_EXPORT _Noreturn void quick_exit(int status)
+{
+    exit_seen(status);
+    void (*real)(int) = (void (*)(int))dlsym(RTLD_NEXT, "quick_exit");
+    if (real)
+        real(status);
+    _exit(status);
+}
