@@ -144,9 +144,9 @@ static int damaged(sqlite3 *db, problem *p)
 static const char *const version_1[] = {
     "SELECT key, value FROM meta",
     "SELECT key, value FROM label",
-    "SELECT id, pid, parent, parent_pid, born_by, command, executable, python, recorded, reason, start_ns, end_ns, ended, "
-    "exit_status, allocations, allocated, frees, freed, live, live_blocks, peak, peak_ns, peak_blocks, inherited_frees, "
-    "unknown_frees, lost, waited_ns, rss_peak FROM process",
+    ("SELECT id, pid, parent, parent_pid, born_by, command, executable, python, recorded, reason, start_ns, end_ns, ended, "
+     "exit_status, allocations, allocated, frees, freed, live, live_blocks, peak, peak_ns, peak_blocks, inherited_frees, "
+     "unknown_frees, lost, waited_ns, rss_peak FROM process"),
     "SELECT process, class, count, mapped, live, peak FROM mapping",
     "SELECT id, process, tid, name, threads FROM thread",
     "SELECT id, path, origin, source_bytes, source FROM file",
@@ -154,8 +154,8 @@ static const char *const version_1[] = {
     "SELECT id, function, line, end_line, col, end_col FROM frame",
     "SELECT id, parent, frame, kind FROM stack",
     "SELECT id, name FROM stack_kind",
-    "SELECT id, stack, process, thread, allocator, allocations, allocated, frees, freed, live, live_blocks, peak, "
-    "peak_blocks, tree_peak, tree_peak_blocks, largest, temporary, sizes, lifetimes FROM stat",
+    ("SELECT id, stack, process, thread, allocator, allocations, allocated, frees, freed, live, live_blocks, peak, "
+     "peak_blocks, tree_peak, tree_peak_blocks, largest, temporary, sizes, lifetimes FROM stat"),
     "SELECT id, name FROM allocator",
     "SELECT process, tick, heap, heap_low, heap_high, arena, rss, rss_anon, rss_file, rss_shmem, pss FROM tick",
     "SELECT stat, born, lived, blocks, bytes FROM cell_row",
