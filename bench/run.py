@@ -33,10 +33,13 @@ def default_python():
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0],
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="a few workloads at a third of their length, one round")
-    parser.add_argument("--suite", type=words, default=list(workloads.SUITES), help="own, pyperformance, native, startup")
+    parser.add_argument(
+        "--suite", type=words, default=list(workloads.SUITES), help="own, pyperformance, native, startup"
+    )
     parser.add_argument("--tools", type=words, default=[], help="names or families, as in heapline,memray; default all")
     parser.add_argument("--only", type=words, default=[], help="these workloads")
     parser.add_argument("--python", default=default_python(), help="the interpreter that runs the workloads")
@@ -67,8 +70,11 @@ def selected(options):
     for name in options.only:
         if name not in names:
             raise SystemExit("run.py: no such workload: %s (known: %s)" % (name, ", ".join(sorted(names))))
-    return [workload for workload in workloads.WORKLOADS
-            if workload.suite in options.suite and (not options.only or workload.name in options.only)]
+    return [
+        workload
+        for workload in workloads.WORKLOADS
+        if workload.suite in options.suite and (not options.only or workload.name in options.only)
+    ]
 
 
 def report(results, chosen, options, render, head):
@@ -80,33 +86,53 @@ def report(results, chosen, options, render, head):
         if rows:
             parts.append(head(title) + "\n\n" + render(rows))
 
-    meaning = {"free": "as the scheduler likes", "split": "program and helpers on different CPUs",
-               "one": "everything on one CPU"}
+    meaning = {
+        "free": "as the scheduler likes",
+        "split": "program and helpers on different CPUs",
+        "one": "everything on one CPU",
+    }
     for suite in ("pyperformance", "own"):
         for placement in options.placement:
             for pick in ("best", "median") if options.rounds > 1 else ("best",):
-                add("%s: wall / CPU as ratios to the plain program, %s, %s of %d" % (
-                    suite, meaning[placement], pick, options.rounds),
-                    tables.ratio_table(figures, suite, placement, pick))
+                add(
+                    "%s: wall / CPU as ratios to the plain program, %s, %s of %d"
+                    % (suite, meaning[placement], pick, options.rounds),
+                    tables.ratio_table(figures, suite, placement, pick),
+                )
     for placement in options.placement:
         add("malloc and free in C, %s" % meaning[placement], tables.native_table(figures, placement))
     add("start-up: an empty program", tables.startup_table(figures, options.placement))
     add("memory: what each adds, in the program and in all processes", tables.memory_table(figures))
     add("file, and time to the first report from it", tables.file_table(figures))
-    disturbed = sum(one["foreign"] >= rounds.BUSY for by_tool in results["runs"].values()
-                    for by_placement in by_tool.values() for those in by_placement.values() for one in those)
-    every = sum(len(those) for by_tool in results["runs"].values() for by_placement in by_tool.values()
-                for those in by_placement.values())
+    disturbed = sum(
+        one["foreign"] >= rounds.BUSY
+        for by_tool in results["runs"].values()
+        for by_placement in by_tool.values()
+        for those in by_placement.values()
+        for one in those
+    )
+    every = sum(
+        len(those)
+        for by_tool in results["runs"].values()
+        for by_placement in by_tool.values()
+        for those in by_placement.values()
+    )
     if disturbed:
-        parts.append("%d of %d samples were taken while others used more than %d %% of a CPU." % (
-            disturbed, every, rounds.BUSY * 100))
+        parts.append(
+            "%d of %d samples were taken while others used more than %d %% of a CPU."
+            % (disturbed, every, rounds.BUSY * 100)
+        )
     parts += ["WRONG: " + line for line in results["wrong"]]
     return "\n\n".join(parts)
 
 
 def header(results):
-    lines = [machine.sentence(results["machine"]), "Python " + results["python"], "%s, took %d s" % (
-        results["date"], results["took_s"]), "`%s`" % results["command"]]
+    lines = [
+        machine.sentence(results["machine"]),
+        "Python " + results["python"],
+        "%s, took %d s" % (results["date"], results["took_s"]),
+        "`%s`" % results["command"],
+    ]
     lines.append("Versions: " + ", ".join("%s %s" % pair for pair in results["versions"].items()))
     if results["absent"]:
         lines.append("Absent: " + ", ".join(results["absent"]))
@@ -124,18 +150,27 @@ def main():
     absent = sorted({tool.family for tool in wanted} - {tool.family for tool in present})
     chosen = selected(options)
     results = rounds.run(context, present, chosen, options)
-    results.update(machine=machine.describe(), python=machine.python_version(options.python),
-                   date=datetime.date.today().isoformat(), command=machine.command_line(),
-                   versions={family: version for family, version in versions.items() if version and family != "plain"},
-                   packages=context.packages, absent=absent, rounds=options.rounds, scale=options.scale)
+    results.update(
+        machine=machine.describe(),
+        python=machine.python_version(options.python),
+        date=datetime.date.today().isoformat(),
+        command=machine.command_line(),
+        versions={family: version for family, version in versions.items() if version and family != "plain"},
+        packages=context.packages,
+        absent=absent,
+        rounds=options.rounds,
+        scale=options.scale,
+    )
     print("\n".join(header(results)), end="\n\n")
     print(report(results, chosen, options, tables.as_text, lambda title: title.upper()[0] + title[1:]))
     if options.name:
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / (options.name + ".json")).write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
         text = "# Benchmark of %s\n\n- %s\n\n%s\n" % (
-            results["date"], "\n- ".join(header(results)),
-            report(results, chosen, options, tables.as_markdown, lambda title: "## " + title[0].upper() + title[1:]))
+            results["date"],
+            "\n- ".join(header(results)),
+            report(results, chosen, options, tables.as_markdown, lambda title: "## " + title[0].upper() + title[1:]),
+        )
         (RESULTS / (options.name + ".md")).write_text(text)
         print("\nwritten: bench/results/%s.json and .md" % options.name)
 

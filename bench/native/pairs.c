@@ -108,7 +108,7 @@ int main(int argc, char **argv)
     } kinds[] = {{"tight", tight}, {"churn", churn}, {"live", live}};
     int threads = argc == 4 ? atoi(argv[2]) : 0;
     uint64_t count = argc == 4 ? strtoull(argv[3], NULL, 10) : 0;
-    void (*run)(thread_work *self) = NULL;
+    void (*run)(thread_work * self) = NULL;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds && argc == 4; i++)
         if (strcmp(argv[1], kinds[i].name) == 0)
             run = kinds[i].run;

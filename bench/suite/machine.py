@@ -45,20 +45,29 @@ def describe():
 
 def sentence(machine):
     return "%s%s, %d CPUs, %d GiB, Linux %s, %s" % (
-        machine["cpu"], ", virtual" if machine["virtual"] else "", machine["cpus"], machine["memory_gib"],
-        machine["kernel"], machine["libc"])
+        machine["cpu"],
+        ", virtual" if machine["virtual"] else "",
+        machine["cpus"],
+        machine["memory_gib"],
+        machine["kernel"],
+        machine["libc"],
+    )
 
 
 def python_version(python):
-    code = "import sys, sysconfig; print(sys.version.split()[0], 'shared' if sysconfig.get_config_var(" \
-           "'Py_ENABLE_SHARED') else 'static')"
+    code = (
+        "import sys, sysconfig; print(sys.version.split()[0], 'shared' if sysconfig.get_config_var("
+        "'Py_ENABLE_SHARED') else 'static')"
+    )
     return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def package_versions(python, packages):
     """{package: version} of those that are installed for `python`."""
-    code = ("import sys\nfrom importlib import metadata\nfor name in sys.argv[1:]:\n"
-            "    try: print(name, metadata.version(name))\n    except metadata.PackageNotFoundError: pass")
+    code = (
+        "import sys\nfrom importlib import metadata\nfor name in sys.argv[1:]:\n"
+        "    try: print(name, metadata.version(name))\n    except metadata.PackageNotFoundError: pass"
+    )
     out = subprocess.run([python, "-c", code, *packages], capture_output=True, text=True).stdout
     return dict(line.split() for line in out.splitlines())
 

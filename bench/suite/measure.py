@@ -64,12 +64,22 @@ def become_subreaper():
 def start(argv, environment, cpus, output, errors):
     """Starts argv on the given CPUs, with nothing on stdin, in a process group of its own. Returns its pid."""
     ours = os.sched_getaffinity(0)
-    actions = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-               (os.POSIX_SPAWN_DUP2, output.fileno(), 1), (os.POSIX_SPAWN_DUP2, errors.fileno(), 2)]
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_DUP2, output.fileno(), 1),
+        (os.POSIX_SPAWN_DUP2, errors.fileno(), 2),
+    ]
     os.sched_setaffinity(0, cpus or ours)
     try:
-        return os.posix_spawn(argv[0], argv, environment, file_actions=actions, setpgroup=0, setsigmask=[],
-                              setsigdef=[signal.SIGPIPE, signal.SIGINT])
+        return os.posix_spawn(
+            argv[0],
+            argv,
+            environment,
+            file_actions=actions,
+            setpgroup=0,
+            setsigmask=[],
+            setsigdef=[signal.SIGPIPE, signal.SIGINT],
+        )
     finally:
         os.sched_setaffinity(0, ours)
 
@@ -83,7 +93,7 @@ def parents():
                 stat = Path("/proc", name, "stat").read_text()
             except OSError:
                 continue
-            found[int(name)] = int(stat[stat.rindex(")") + 2:].split()[1])
+            found[int(name)] = int(stat[stat.rindex(")") + 2 :].split()[1])
     return found
 
 
@@ -133,8 +143,10 @@ def reap(main_pid, limit_s, while_waiting=None, every_s=None):
 
 def run(argv, environment, cpus=None, limit_s=120.0):
     """One timed run."""
-    with tempfile.TemporaryFile("w+", errors="replace") as output, \
-            tempfile.TemporaryFile("w+", errors="replace") as errors:
+    with (
+        tempfile.TemporaryFile("w+", errors="replace") as output,
+        tempfile.TemporaryFile("w+", errors="replace") as errors,
+    ):
         busy_s, begin = machine.busy_seconds(), time.perf_counter()
         pid = start(argv, environment, cpus, output, errors)
         status, wall_s, done_s, cpu_s = reap(pid, limit_s)

@@ -55,8 +55,7 @@ class Session:
                 with tempfile.TemporaryDirectory(dir=workloads.WORK) as folder:
                     sample = self.measured(tool, workloads.EMPTY, placement, folder + "/run")
                 if sample.ok:
-                    self.results["startup"].setdefault(tool.name, {}).setdefault(placement, []).append(
-                        record(sample))
+                    self.results["startup"].setdefault(tool.name, {}).setdefault(placement, []).append(record(sample))
                 elif tool.name not in self.results["wrong"]:
                     self.say("%s: cannot even start: %s: %s" % (tool.name, sample.status, sample.errors[-300:]))
                     self.results["wrong"].append(tool.name)
@@ -70,16 +69,23 @@ class Session:
         expected = None
         given_up = set()
         for number in range(self.options.rounds):
-            for tool in able[number % len(able):] + able[: number % len(able)]:
-                if number and tool.once or tool.name in given_up:
+            for tool in able[number % len(able) :] + able[: number % len(able)]:
+                if (number and tool.once) or tool.name in given_up:
                     continue
                 for placement in self.options.placement:
                     with tempfile.TemporaryDirectory(dir=workloads.WORK) as folder:
                         sample = self.measured(tool, workload, placement, folder + "/run")
                         if not sample.ok:
                             given_up.add(tool.name)
-                            self.say("  %s, %s: %s %s" % (tool.name, placement, sample.status,
-                                                          sample.errors.strip()[-300:].replace("\n", " | ")))
+                            self.say(
+                                "  %s, %s: %s %s"
+                                % (
+                                    tool.name,
+                                    placement,
+                                    sample.status,
+                                    sample.errors.strip()[-300:].replace("\n", " | "),
+                                )
+                            )
                         elif number == 0 and placement == self.options.placement[0]:
                             self.file_and_report(workload, tool, folder + "/run")
                     self.keep(workload, tool, placement, sample)
@@ -105,8 +111,13 @@ class Session:
         entry = {"bytes": size}
         if tool.report:
             file = next(os.path.join(folder, name) for name in sorted(os.listdir(folder)))
-            report = measure.run([shutil.which(word) or word for word in tool.report(self.context, file)[:1]] +
-                                 tool.report(self.context, file)[1:], self.environment, None, self.options.limit)
+            report = measure.run(
+                [shutil.which(word) or word for word in tool.report(self.context, file)[:1]]
+                + tool.report(self.context, file)[1:],
+                self.environment,
+                None,
+                self.options.limit,
+            )
             entry["report_s"] = report.wall_s if report.ok else None
         self.results["files"].setdefault(workload.name, {})[tool.name] = entry
 
@@ -118,13 +129,21 @@ class Session:
                 memory = measure.run_for_memory(argv, self.environment, executable, self.options.limit * 2)
             if memory.status == 0:
                 self.results["memory"].setdefault(workload.name, {})[tool.name] = {
-                    "program_bytes": memory.program_bytes, "all_bytes": memory.all_bytes,
-                    "helpers_bytes": memory.helpers_bytes}
+                    "program_bytes": memory.program_bytes,
+                    "all_bytes": memory.all_bytes,
+                    "helpers_bytes": memory.helpers_bytes,
+                }
 
 
 def record(sample):
-    kept = {"wall_s": round(sample.wall_s, 5), "cpu_s": round(sample.cpu_s, 5), "done_s": round(sample.done_s, 5),
-            "foreign": round(sample.foreign, 3), "status": sample.status, "checksum": sample.checksum}
+    kept = {
+        "wall_s": round(sample.wall_s, 5),
+        "cpu_s": round(sample.cpu_s, 5),
+        "done_s": round(sample.done_s, 5),
+        "foreign": round(sample.foreign, 3),
+        "status": sample.status,
+        "checksum": sample.checksum,
+    }
     ns_each = sample.number("ns_each")
     if ns_each is not None:
         kept["ns_each"] = ns_each

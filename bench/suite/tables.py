@@ -53,8 +53,11 @@ class Figures:
 
     def mean(self, suite, tool, placement="free", what="wall_s", pick="best"):
         """(geometric mean over the suite's workloads, how many of them)"""
-        ratios = [self.ratio(workload.name, tool, placement, what, pick) for workload in self.workloads
-                  if workload.suite == suite]
+        ratios = [
+            self.ratio(workload.name, tool, placement, what, pick)
+            for workload in self.workloads
+            if workload.suite == suite
+        ]
         ratios = [ratio for ratio in ratios if ratio]
         return (geometric_mean(ratios), len(ratios)) if ratios else (None, 0)
 
@@ -77,10 +80,16 @@ class Figures:
 
 def short(tool):
     """A column's head."""
-    names = {"heapline --malloc-only": "heapline malloc", "heapline": "heapline objects", "memray": "memray",
-             "memray --trace-python-allocators": "memray objects", "memray --aggregate": "memray aggr.",
-             "tracemalloc 1 frame": "tracem. 1", "tracemalloc 25 frames": "tracem. 25",
-             "memory_profiler": "mem_profiler"}
+    names = {
+        "heapline --malloc-only": "heapline malloc",
+        "heapline": "heapline objects",
+        "memray": "memray",
+        "memray --trace-python-allocators": "memray objects",
+        "memray --aggregate": "memray aggr.",
+        "tracemalloc 1 frame": "tracem. 1",
+        "tracemalloc 25 frames": "tracem. 25",
+        "memory_profiler": "mem_profiler",
+    }
     return names.get(tool, tool)
 
 
@@ -111,18 +120,26 @@ def ratio_table(figures, suite, placement, pick):
         (wall, count), (cpu, _) = (figures.mean(suite, tool, placement, what, pick) for what in ("wall_s", "cpu_s"))
         of = "" if count == len(rows) - 1 else " (%d of %d)" % (count, len(rows) - 1)
         means.append("–" if wall is None else "%s / %s%s" % (number(wall), number(cpu), of))
-    return rows + [means] if len(rows) > 1 else None
+    return [*rows, means] if len(rows) > 1 else None
 
 
 def native_table(figures, placement):
-    tools = [tool for tool in figures.tools() if any(figures.samples(w.name, tool, placement)
-                                                     for w in figures.workloads if w.suite == "native")]
+    tools = [
+        tool
+        for tool in figures.tools()
+        if any(figures.samples(w.name, tool, placement) for w in figures.workloads if w.suite == "native")
+    ]
     rows = [["ns in each thread, best", *[short(tool) for tool in tools]]]
     for workload in figures.workloads:
         if workload.suite == "native":
             samples = [figures.samples(workload.name, tool, placement) for tool in tools]
-            rows.append([workload.name] + [number(best(those, "ns_each"), "%.1f") if those and all(
-                "ns_each" in one for one in those) else "–" for those in samples])
+            rows.append(
+                [workload.name]
+                + [
+                    number(best(those, "ns_each"), "%.1f") if those and all("ns_each" in one for one in those) else "–"
+                    for those in samples
+                ]
+            )
     return rows if len(rows) > 1 else None
 
 
@@ -132,10 +149,11 @@ def startup_table(figures, placements):
         row = [short(tool)]
         for placement in placements:
             samples = figures.results["startup"][tool].get(placement)
-            row.append("–" if not samples else "%.1f (%.1f)" % (median(samples, "wall_s") * 1e3,
-                                                                best(samples, "wall_s") * 1e3))
+            row.append(
+                "–" if not samples else "%.1f (%.1f)" % (median(samples, "wall_s") * 1e3, best(samples, "wall_s") * 1e3)
+            )
         samples = figures.results["startup"][tool].get(placements[0])
-        rows.append(row + [number(samples and median(samples, "cpu_s") * 1e3, "%.1f")])
+        rows.append([*row, number(samples and median(samples, "cpu_s") * 1e3, "%.1f")])
     return rows
 
 
@@ -148,8 +166,9 @@ def memory_table(figures):
             continue
         row = [workload.name, "%.0f" % (plain["program_bytes"] / MIB)]
         for tool in tools:
-            inside, together = (figures.extra_memory(workload.name, tool, where)
-                                for where in ("program_bytes", "all_bytes"))
+            inside, together = (
+                figures.extra_memory(workload.name, tool, where) for where in ("program_bytes", "all_bytes")
+            )
             row.append("–" if inside is None else "%.1f / %.1f" % (inside / MIB, together / MIB))
         rows.append(row)
     return rows if len(rows) > 1 else None
@@ -161,15 +180,27 @@ def file_table(figures):
     for workload in figures.workloads:
         files = figures.results["files"].get(workload.name)
         if files:
-            rows.append([workload.name] + ["–" if tool not in files else "%.0f" % (files[tool]["bytes"] / 1e3) + (
-                "; %.2f" % files[tool]["report_s"] if files[tool].get("report_s") else "") for tool in tools])
+            rows.append(
+                [workload.name]
+                + [
+                    "–"
+                    if tool not in files
+                    else "%.0f" % (files[tool]["bytes"] / 1e3)
+                    + ("; %.2f" % files[tool]["report_s"] if files[tool].get("report_s") else "")
+                    for tool in tools
+                ]
+            )
     return rows if len(rows) > 1 else None
 
 
 def as_text(rows):
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) if not i else cell.rjust(width)
-                               for i, (cell, width) in enumerate(zip(row, widths))).rstrip() for row in rows)
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if not i else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in rows
+    )
 
 
 def as_markdown(rows):

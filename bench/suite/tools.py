@@ -69,8 +69,18 @@ def heapline_version(context):
 
 
 def memray(*options):
-    return lambda context, output, argv, native: [context.python, "-m", "memray", "run", "-q", "-f", *options, "-o",
-                                                  output, *argv]
+    return lambda context, output, argv, native: [
+        context.python,
+        "-m",
+        "memray",
+        "run",
+        "-q",
+        "-f",
+        *options,
+        "-o",
+        output,
+        *argv,
+    ]
 
 
 def scalene(context, output, argv, native):
@@ -111,23 +121,53 @@ def memray_report(name):
 
 TOOLS = [
     Tool("plain", plain, lambda context: machine.python_version(context.python), runs_native=True, level=""),
-    Tool("heapline --malloc-only", heapline("--malloc-only"), heapline_version, runs_native=True,
-         file="out.heapline", report=lambda context, file: [context.heapline, "stats", file]),
-    Tool("heapline", heapline(), heapline_version, level="objects", file="out.heapline",
-         report=lambda context, file: [context.heapline, "stats", file]),
+    Tool(
+        "heapline --malloc-only",
+        heapline("--malloc-only"),
+        heapline_version,
+        runs_native=True,
+        file="out.heapline",
+        report=lambda context, file: [context.heapline, "stats", file],
+    ),
+    Tool(
+        "heapline",
+        heapline(),
+        heapline_version,
+        level="objects",
+        file="out.heapline",
+        report=lambda context, file: [context.heapline, "stats", file],
+    ),
     Tool("memray", memray(), package("memray"), file="out.bin", report=memray_report("stats")),
-    Tool("memray --trace-python-allocators", memray("--trace-python-allocators"), package("memray"), level="objects",
-         file="out.bin", report=memray_report("stats")),
-    Tool("memray --aggregate", memray("--aggregate"), package("memray"), file="out.bin",
-         report=memray_report("summary")),
-    Tool("tracemalloc 1 frame", tracemalloc(1), lambda context: machine.python_version(context.python),
-         level="objects"),
-    Tool("tracemalloc 25 frames", tracemalloc(25), lambda context: machine.python_version(context.python),
-         level="objects"),
+    Tool(
+        "memray --trace-python-allocators",
+        memray("--trace-python-allocators"),
+        package("memray"),
+        level="objects",
+        file="out.bin",
+        report=memray_report("stats"),
+    ),
+    Tool(
+        "memray --aggregate", memray("--aggregate"), package("memray"), file="out.bin", report=memray_report("summary")
+    ),
+    Tool(
+        "tracemalloc 1 frame", tracemalloc(1), lambda context: machine.python_version(context.python), level="objects"
+    ),
+    Tool(
+        "tracemalloc 25 frames",
+        tracemalloc(25),
+        lambda context: machine.python_version(context.python),
+        level="objects",
+    ),
     Tool("scalene", scalene, package("scalene"), level="samples", file="out.json"),
     Tool("fil", fil, package("filprofiler"), level="objects", file="**/*.prof"),
-    Tool("heaptrack", heaptrack(), heaptrack_version, runs_native=True, file="out*",
-         report=lambda context, file: ["heaptrack_print", file]),
+    Tool(
+        "heaptrack",
+        heaptrack(),
+        heaptrack_version,
+        runs_native=True,
+        file="out*",
+        report=lambda context, file: ["heaptrack_print", file],
+    ),
     Tool("memory_profiler", memory_profiler, package("memory_profiler"), level="lines", once=True),
 ]
 
@@ -151,5 +191,3 @@ def runnable(workload, tool, context):
     if workload.needs and workload.needs not in context.packages:
         return False
     return tool.runs_native or not workload.is_native
-
-

@@ -36,8 +36,9 @@ def own(name, scale, threads=1, needs=""):
 
 
 def pyperformance(name, scale, benchmark, *arguments):
-    return Workload(name, "pyperformance", "pyperformance_case.py", scale, after=(benchmark, *arguments),
-                    needs="pyperformance")
+    return Workload(
+        name, "pyperformance", "pyperformance_case.py", scale, after=(benchmark, *arguments), needs="pyperformance"
+    )
 
 
 def native(name, scale, kind, threads):
@@ -55,7 +56,7 @@ WORKLOADS = [
     own("frames", 160, needs="pandas"),
     own("deep", 60_000),
     own("visitor", 500),
-    own("requests", 120_000),
+    own("server", 120_000),
     own("threads", 1_600_000, threads=4),
     own("imports", 1, needs="pandas"),
     pyperformance("async_tree_none", 3, "async_tree", "none"),
@@ -87,8 +88,17 @@ WORKLOADS = [
 BIG = pyperformance("pprint_format", 20, "pprint:pprint_pformat")
 
 SUITES = ("own", "pyperformance", "native", "startup")
-QUICK = ("calls", "json_churn", "deep", "threads", "deltablue", "spectral_norm", "telco", "pair_1_thread",
-         "pair_2_threads")
+QUICK = (
+    "calls",
+    "json_churn",
+    "deep",
+    "threads",
+    "deltablue",
+    "spectral_norm",
+    "telco",
+    "pair_1_thread",
+    "pair_2_threads",
+)
 
 
 def build_native():
@@ -96,5 +106,6 @@ def build_native():
     WORK.mkdir(exist_ok=True)
     source, target = BENCH / "native" / "pairs.c", WORK / "pairs"
     if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
-        subprocess.run(["cc", "-std=gnu11", "-O2", "-fno-builtin", "-o", str(target), str(source), "-lpthread"],
-                       check=True)
+        subprocess.run(
+            ["cc", "-std=gnu11", "-O2", "-fno-builtin", "-o", str(target), str(source), "-lpthread"], check=True
+        )

@@ -1,7 +1,6 @@
 """numpy temporaries: expressions over arrays of 8 KB to 8 MB, each operator with a temporary array of its own."""
 
 import numpy
-
 import workload
 
 

@@ -2,7 +2,6 @@
 
 import numpy
 import pandas
-
 import workload
 
 ROWS = 50_000
@@ -21,8 +20,13 @@ def orders(seed):
 
 
 def products():
-    return pandas.DataFrame({"product": range(300), "price": [(p * 7 % 100) + 1 for p in range(300)],
-                             "group": ["group %d" % (p % 12) for p in range(300)]})
+    return pandas.DataFrame(
+        {
+            "product": range(300),
+            "price": [(p * 7 % 100) + 1 for p in range(300)],
+            "group": ["group %d" % (p % 12) for p in range(300)],
+        }
+    )
 
 
 def report(table, catalogue):

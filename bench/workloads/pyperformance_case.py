@@ -79,7 +79,7 @@ def main():
     pyperf.python_has_jit = lambda: False
     sys.modules["pyperf"] = pyperf
     script = os.path.join(folder(benchmark), "run_benchmark.py")
-    sys.argv[:] = [script] + sys.argv[3:]
+    sys.argv[:] = [script, *sys.argv[3:]]
     sys.path.insert(0, os.path.dirname(script))
     start = time.perf_counter()
     runpy.run_path(script, run_name="__main__")

@@ -6,7 +6,7 @@ import workload
 
 
 class Node:
-    __slots__ = ("kind", "children")
+    __slots__ = ("children", "kind")
 
     def __init__(self, kind, children):
         self.kind = kind

@@ -74,9 +74,9 @@ def incoming(i):
     return "POST /cart/user%d/add HTTP/1.1\r\nHost: shop\r\nContent-Type: application/json\r\n\r\n%s" % (i % 800, body)
 
 
-def requests(scale):
-    server = Server()
-    return sum(len(server.handle(incoming(i))) for i in range(scale))
+def server(scale):
+    shop = Server()
+    return sum(len(shop.handle(incoming(i))) for i in range(scale))
 
 
-workload.run(requests, 120_000)
+workload.run(server, 120_000)
