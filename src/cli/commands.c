@@ -2,5 +2,8 @@
 #include "cli.h"
 
 const hl_command hl_commands[] = {
+    {"env", "print variables that make programs record themselves", hl_cmd_env, HL_GROUP_RECORD},
+    {"status", "list running recordings", hl_cmd_status, HL_GROUP_RECORD},
+    {"stop", "end a recording, leave its programs running", hl_cmd_stop, HL_GROUP_RECORD},
     {0},
 };

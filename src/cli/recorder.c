@@ -21,18 +21,6 @@
 
 enum { OPEN_LIMIT_MS = 10000, PATIENCE_MS = 2000 };
 
-const char *const hl_children_names[] = {"none", "python", "all", NULL};
-
-const char *hl_record_bad_label(const hl_record_options *o)
-{
-    for (size_t i = 0; i < o->labels.n; i++) {
-        const char *equals = strchr(o->labels.at[i], '=');
-        if (equals == NULL || equals == o->labels.at[i])
-            return o->labels.at[i];
-    }
-    return NULL;
-}
-
 void hl_close_from(int from)
 {
 #ifdef SYS_close_range
@@ -89,7 +77,7 @@ static const char *const *split_labels(const hl_option_list *labels)
     return list;
 }
 
-int hl_recorder_collect(hl_recorder *r, const hl_record_options *o, const hl_recording_of *what, int keep_fd)
+int hl_recorder_collect(hl_recorder *r, const hl_record_options *o, const hl_recording_of *what)
 {
     setsid();
     prctl(PR_SET_NAME, "heapline");
@@ -97,14 +85,12 @@ int hl_recorder_collect(hl_recorder *r, const hl_record_options *o, const hl_rec
     to_null(STDOUT_FILENO);
     if (!o->verbose)
         to_null(STDERR_FILENO);
-    if (keep_fd < 0) {
-        int fd = dup2(r->session_fd, STDERR_FILENO + 1);
-        if (fd < 0)
-            return -errno;
-        fcntl(fd, F_SETFD, FD_CLOEXEC);
-        r->session_fd = fd;
-        hl_close_from(fd + 1);
-    }
+    int fd = dup2(r->session_fd, STDERR_FILENO + 1);
+    if (fd < 0)
+        return -errno;
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    r->session_fd = fd;
+    hl_close_from(fd + 1);
 
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -168,7 +154,7 @@ int hl_recorder_start(hl_recorder *r, const hl_record_options *o, const hl_recor
     if (pid < 0)
         return -errno;
     if (pid == 0)
-        _exit(hl_recorder_collect(r, o, what, -1) ? 1 : 0);
+        _exit(hl_recorder_collect(r, o, what) ? 1 : 0);
     r->pid = pid;
     for (int waited_us = 0; !is_open(r->session); waited_us += 100) {
         int error = 0;

@@ -82,8 +82,7 @@ typedef struct hl_recording_of {
 /* In the process that becomes the collector, with session_fd open: stdin, stdout and, unless `verbose`, stderr become
  * /dev/null, other descriptors are closed, a session of its own begins; then registers the recording, collects, and takes
  * it from the list. Returns when the recording has ended: 0 or -errno. */
-int hl_recorder_collect(hl_recorder *recorder, const hl_record_options *options, const hl_recording_of *what,
-                        int keep_fd);
+int hl_recorder_collect(hl_recorder *recorder, const hl_record_options *options, const hl_recording_of *what);
 
 /* Forks the collector and waits until its session is open. -errno: there is no collector. */
 int hl_recorder_start(hl_recorder *recorder, const hl_record_options *options, const hl_recording_of *what);

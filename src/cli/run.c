@@ -177,6 +177,8 @@ static int record(const run_options *o, const hl_target *t, hl_recorder *r, hl_p
     int status = hl_foreground_wait(program->pid);
     hl_foreground_forget();
     int saved = hl_recorder_finish(r, status, o->record.quiet, hl_foreground_interrupted);
+    if (saved == -ECHILD && atomic_load(&r->session->stop))
+        saved = 0; /* by heapline stop: the profile says so */
     if (!o->record.quiet)
         say_the_end(o, r, output, saved);
     return hl_foreground_end(status);
