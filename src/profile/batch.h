@@ -6,8 +6,8 @@
  * new or has changed since the one before, unless `complete` is set (after folding or coarsening changed everything):
  * then the writer empties nodes, stats, ticks and cells first and the batch has all of them.
  *
- * Strings point into memory that the collector never frees or changes while the writer lives. Arrays belong to the batch.
- * Meanings of columns: src/profile/schema.sql and docs/semantics.md.
+ * Strings point into memory that the collector never frees or changes while the writer lives. Arrays belong to the
+ * batch. Meanings of columns: src/profile/schema.sql and docs/semantics.md.
  */
 #ifndef HL_PROFILE_BATCH_H
 #define HL_PROFILE_BATCH_H
@@ -73,7 +73,8 @@ typedef struct hl_batch_code { /* a code object; id from 1 */
     hl_text file, name, table; /* table: the raw line table */
 } hl_batch_code;
 
-typedef enum hl_node_kind { HL_NODE_ROOT, HL_NODE_PYTHON, HL_NODE_NO_PYTHON, HL_NODE_DEEPER, HL_NODE_NATIVE } hl_node_kind; /* as in the file */
+/* The numbers are those of the table stack_kind. */
+typedef enum hl_node_kind { HL_NODE_ROOT, HL_NODE_PYTHON, HL_NODE_NO_PYTHON, HL_NODE_DEEPER, HL_NODE_NATIVE } hl_node_kind;
 
 typedef struct hl_batch_node { /* a call tree node; 0 is the root, a parent's id is below its children's */
     uint32_t id, parent;

@@ -1,5 +1,6 @@
 /*
- * dictionary.c - see dictionary.h. Everything looks up by hash, then compares: two things that differ never share an id.
+ * dictionary.c - see dictionary.h. Everything looks up by hash, then compares: two things that differ never share an
+ * id.
  */
 #include "dictionary.h"
 
@@ -12,10 +13,7 @@ static bool same_text(hl_text a, hl_text b)
     return a.bytes == b.bytes && (a.bytes == 0 || memcmp(a.at, b.at, a.bytes) == 0);
 }
 
-static hl_text known(hl_text text)
-{
-    return text.at && text.bytes ? text : (hl_text){"?", 1};
-}
+static hl_text known(hl_text text) { return text.at && text.bytes ? text : (hl_text){"?", 1}; }
 
 static int file_id(hl_dictionary *d, hl_text path, uint32_t *id)
 {
@@ -44,8 +42,8 @@ static int function_id(hl_dictionary *d, const hl_batch_code *code, uint32_t *id
     int error = file_id(d, code->file, &wanted.file);
     if (error)
         return error;
-    uint64_t key = hl_idmap_hash(wanted.name.at, wanted.name.bytes,
-                                 (uint64_t)wanted.file << 32 | (uint32_t)wanted.first_line);
+    uint64_t key =
+        hl_idmap_hash(wanted.name.at, wanted.name.bytes, (uint64_t)wanted.file << 32 | (uint32_t)wanted.first_line);
     for (uint32_t found; (found = hl_idmap_get(&d->function_by_key, key)) != HL_IDMAP_NONE; key++) {
         const hl_function *f = &d->functions.row[found - 1];
         if (f->file == wanted.file && f->first_line == wanted.first_line && same_text(f->name, wanted.name)) {

@@ -3,8 +3,8 @@
  * order in which they were first seen. Owned by the writer; used on its thread only.
  *
  * The dictionary is in memory and ahead of the database: it remembers how much of each array has been written and
- * committed, so a batch that failed can simply be applied again. Rows are only ever added, but for stacks, which a complete
- * batch starts anew.
+ * committed, so a batch that failed can simply be applied again. Rows are only ever added, but for stacks, which a
+ * complete batch starts anew.
  */
 #ifndef HL_PROFILE_DICTIONARY_H
 #define HL_PROFILE_DICTIONARY_H
@@ -42,7 +42,8 @@ typedef struct hl_dictionary {
     HL_ROWS(struct hl_known_code {
         hl_batch_code code;
         uint32_t function; /* id */
-    }) codes;
+    })
+    codes;
     hl_idmap code_by_id, file_by_path, function_by_key, frame_by_key, frame_by_instruction, stack_by_key, stack_by_node;
 } hl_dictionary;
 

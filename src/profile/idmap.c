@@ -20,10 +20,7 @@ static size_t find(const hl_idmap *map, uint64_t key)
     return i;
 }
 
-uint32_t hl_idmap_get(const hl_idmap *map, uint64_t key)
-{
-    return map->room ? map->id[find(map, key)] : HL_IDMAP_NONE;
-}
+uint32_t hl_idmap_get(const hl_idmap *map, uint64_t key) { return map->room ? map->id[find(map, key)] : HL_IDMAP_NONE; }
 
 static int grow(hl_idmap *map)
 {

@@ -12,7 +12,7 @@ enum { HL_IDMAP_NONE = UINT32_MAX };
 
 typedef struct hl_idmap {
     uint64_t *key;
-    uint32_t *id; /* HL_IDMAP_NONE: this place is free */
+    uint32_t *id;   /* HL_IDMAP_NONE: this place is free */
     size_t n, room; /* room is 0 or a power of two */
 } hl_idmap;
 

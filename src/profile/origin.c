@@ -44,10 +44,7 @@ static bool below_python_lib(hl_text path)
     }
 }
 
-static bool is_shared_object(hl_text path)
-{
-    return ends(path, ".so") || find(path, ".so.") || ends(path, ".dylib");
-}
+static bool is_shared_object(hl_text path) { return ends(path, ".so") || find(path, ".so.") || ends(path, ".dylib"); }
 
 const char *hl_origin_of(hl_text path)
 {

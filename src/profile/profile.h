@@ -16,11 +16,11 @@ enum { HL_PROFILE_ID = 0x48504c31 /* "HPL1" */, HL_PROFILE_VERSION = 1 };
 typedef struct hl_profile_writer hl_profile_writer;
 
 typedef struct hl_profile_identity { /* constant for a recording; strings are copied */
-    const char *command;   /* as the user typed it */
-    const char *directory; /* working directory at the start */
+    const char *command;             /* as the user typed it */
+    const char *directory;           /* working directory at the start */
     const char *host;
     uint64_t start_unix_ns;
-    const char *options; /* of `heapline run`, for people */
+    const char *options;       /* of `heapline run`, for people */
     const char *const *labels; /* key, value, key, value .. null */
     bool embed_source;
 } hl_profile_identity;
@@ -30,8 +30,8 @@ typedef struct hl_profile_identity { /* constant for a recording; strings are co
 int hl_profile_writer_open(hl_profile_writer **writer, const char *path, const hl_profile_identity *identity);
 
 /* Applies a batch: decodes line tables of new codes, merges nodes that show the same frame under the same parent,
- * upserts rows. -ENOMEM, or -EIO for an SQL error (hl_profile_writer_error says it in words): then nothing of the batch is
- * in the database, and the same batch should be applied again, later. */
+ * upserts rows. -ENOMEM, or -EIO for an SQL error (hl_profile_writer_error says it in words): then nothing of the batch
+ * is in the database, and the same batch should be applied again, later. */
 int hl_profile_writer_apply(hl_profile_writer *writer, const hl_batch *batch);
 
 /* Writes a temporary file in `path`'s directory and renames it over `path`; on failure (-ENOSPC, -EACCES ..) the last

@@ -1,6 +1,6 @@
 /*
- * publish.c - the database's image into the profile file: a temporary file beside it, renamed over it. Whoever opens the
- * profile at any moment gets a whole one, and when the disk is full the last one stays.
+ * publish.c - the database's image into the profile file: a temporary file beside it, renamed over it. Whoever opens
+ * the profile at any moment gets a whole one, and when the disk is full the last one stays.
  */
 #include "writer.h"
 

@@ -2,8 +2,8 @@
  * reader.c - opens a profile for reports. Reads it whole into memory through one descriptor, so that a recording that
  * replaces the file meanwhile, or a copy that is still being written, cannot change it under a report.
  *
- * The file may be anything: what it is gets decided from its bytes, and what SQLite then reads of it is checked by SQLite
- * with its defences on.
+ * The file may be anything: what it is gets decided from its bytes, and what SQLite then reads of it is checked by
+ * SQLite with its defences on.
  */
 #include "profile.h"
 
@@ -59,18 +59,21 @@ static int check_image(const unsigned char *image, size_t bytes, problem *p)
 {
     static const char magic[16] = "SQLite format 3";
     if (bytes == 0)
-        return say(p, -HL_PROFILE_EMPTY, "is empty (was the recording stopped before its first checkpoint? record again "
-                                         "with 'heapline run')");
+        return say(p, -HL_PROFILE_EMPTY,
+                   "is empty (was the recording stopped before its first checkpoint? record again "
+                   "with 'heapline run')");
     if (begins(image, bytes, "memray"))
-        return say(p, -HL_NOT_A_PROFILE, "is a memray capture, not a heapline profile (read it with memray, or record "
-                                         "with 'heapline run')");
+        return say(p, -HL_NOT_A_PROFILE,
+                   "is a memray capture, not a heapline profile (read it with memray, or record "
+                   "with 'heapline run')");
     size_t known = bytes < sizeof magic ? bytes : sizeof magic;
     if (memcmp(image, magic, known) != 0)
         return say(p, -HL_NOT_A_PROFILE, "is not a heapline profile (make one with 'heapline run')");
     if (bytes < HEADER_BYTES)
         return say(p, -HL_PROFILE_TRUNCATED, "is cut short (copy it again)");
     if (big_endian(image + 68, 4) != HL_PROFILE_ID)
-        return say(p, -HL_NOT_A_PROFILE, "is an SQLite database, but not a heapline profile (make one with 'heapline run')");
+        return say(p, -HL_NOT_A_PROFILE,
+                   "is an SQLite database, but not a heapline profile (make one with 'heapline run')");
     if (big_endian(image + 60, 4) > HL_PROFILE_VERSION)
         return say(p, -HL_PROFILE_NEWER, "was written by a newer heapline (update heapline to read it)");
     uint32_t page = big_endian(image + 16, 2);
@@ -144,8 +147,10 @@ static int damaged(sqlite3 *db, problem *p)
 static const char *const version_1[] = {
     "SELECT key, value FROM meta",
     "SELECT key, value FROM label",
-    ("SELECT id, pid, parent, parent_pid, born_by, command, executable, python, recorded, reason, start_ns, end_ns, ended, "
-     "exit_status, allocations, allocated, frees, freed, live, live_blocks, peak, peak_ns, peak_blocks, inherited_frees, "
+    ("SELECT id, pid, parent, parent_pid, born_by, command, executable, python, recorded, reason, start_ns, end_ns, "
+     "ended, "
+     "exit_status, allocations, allocated, frees, freed, live, live_blocks, peak, peak_ns, peak_blocks, "
+     "inherited_frees, "
      "unknown_frees, lost, waited_ns, rss_peak FROM process"),
     "SELECT process, class, count, mapped, live, peak FROM mapping",
     "SELECT id, process, tid, name, threads FROM thread",
@@ -188,8 +193,9 @@ static int open_image(hl_profile *profile, size_t bytes, problem *p)
     if (sqlite3_deserialize(profile->db, "main", profile->image, (sqlite3_int64)bytes, (sqlite3_int64)bytes,
                             SQLITE_DESERIALIZE_READONLY) != SQLITE_OK)
         return damaged(profile->db, p);
-    if (sqlite3_exec(profile->db, "PRAGMA mmap_size = 1073741824; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY",
-                     NULL, NULL, NULL) != SQLITE_OK)
+    if (sqlite3_exec(profile->db,
+                     "PRAGMA mmap_size = 1073741824; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY", NULL,
+                     NULL, NULL) != SQLITE_OK)
         return damaged(profile->db, p);
     return check_tables(profile->db, p);
 }

@@ -1,6 +1,6 @@
 /*
- * rows.c - the growable arrays of a batch. Used by the collector's thread that fills it and by the writer's that reads it,
- * never by both at once.
+ * rows.c - the growable arrays of a batch. Used by the collector's thread that fills it and by the writer's that reads
+ * it, never by both at once.
  */
 #include "batch.h"
 

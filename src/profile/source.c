@@ -1,6 +1,6 @@
 /*
- * source.c - puts the source text of the files that matter into the profile, at its end, so that a report can show lines
- * on another machine or after an edit. Runs on the writer's thread, with the rights of the user who records.
+ * source.c - puts the source text of the files that matter into the profile, at its end, so that a report can show
+ * lines on another machine or after an edit. Runs on the writer's thread, with the rights of the user who records.
  *
  * The paths come from the program and are not trusted: only regular files are read, without waiting for any of them.
  */
@@ -17,9 +17,10 @@
 
 enum { FILE_MAX_BYTES = 4 << 20, BUDGET_BYTES = 2000000 };
 
-/* The user's own files first, then those of libraries with at least 1 % of a total at their own lines; heaviest first. */
+/* The user's files first, then those of libraries with at least 1 % of a total at their own lines; heaviest first. */
 static const char candidates_sql[] =
-    "SELECT id, path, coalesce(sum(allocated), 0), coalesce(sum(tree_peak), 0), coalesce(sum(live), 0), origin = 'user' "
+    "SELECT id, path, coalesce(sum(allocated), 0), coalesce(sum(tree_peak), 0), coalesce(sum(live), 0), origin = "
+    "'user' "
     "FROM (SELECT file.id AS id, file.path AS path, file.origin AS origin, stat.allocated, stat.tree_peak, stat.live "
     "FROM file JOIN function ON function.file = file.id JOIN frame ON frame.function = function.id "
     "LEFT JOIN stack ON stack.frame = frame.id LEFT JOIN stat ON stat.stack = stack.id "

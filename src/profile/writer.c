@@ -1,6 +1,6 @@
 /*
- * writer.c - applies batches to the profile's database, which lives in memory as one flat image (SQLite's memdb VFS), so
- * that publishing is one write of it. Runs on the collector's writer thread.
+ * writer.c - applies batches to the profile's database, which lives in memory as one flat image (SQLite's memdb VFS),
+ * so that publishing is one write of it. Runs on the collector's writer thread.
  *
  * A batch is one transaction. When it fails nothing of it is in the database, and applying it again is the way on: the
  * dictionary in memory knows what of it has been committed.
@@ -86,7 +86,8 @@ static void put_or_null(row *r, int64_t value, bool known)
 static void put_text(row *r, hl_text text)
 {
     const char *at = text.at ? text.at : "";
-    r->failed |= sqlite3_bind_text64(r->statement, ++r->column, at, text.at ? text.bytes : 0, SQLITE_STATIC, SQLITE_UTF8);
+    r->failed |=
+        sqlite3_bind_text64(r->statement, ++r->column, at, text.at ? text.bytes : 0, SQLITE_STATIC, SQLITE_UTF8);
 }
 
 static void put_word(row *r, const char *word)
@@ -163,14 +164,32 @@ static int put_ending(hl_profile_writer *w, const hl_batch_meta *m)
 
 static int put_meta(hl_profile_writer *w, const hl_batch_meta *m)
 {
-    const struct { const char *key; uint64_t value; } numbers[] = {
-        {"now_ns", m->now_ns}, {"allocations", m->allocations}, {"allocated", m->allocated}, {"frees", m->frees},
-        {"freed", m->freed}, {"live", m->live}, {"live_blocks", m->live_blocks}, {"peak", m->peak},
-        {"peak_ns", m->peak_ns}, {"peak_blocks", m->peak_blocks}, {"peak_bound", m->peak_bound},
-        {"arena_peak", m->arena_peak}, {"rss_peak", m->rss_peak}, {"events", m->events}, {"lost", m->lost},
-        {"waited_ns", m->waited_ns}, {"collector_cpu_ns", m->collector_cpu_ns},
-        {"collector_rss_peak", m->collector_rss_peak}, {"tick_ns", m->tick_ns}, {"cell_tick_ns", m->cell_tick_ns},
-        {"folded_stacks", m->folded_stacks}, {"oom_limit", m->oom_limit},
+    const struct {
+        const char *key;
+        uint64_t value;
+    } numbers[] = {
+        {"now_ns", m->now_ns},
+        {"allocations", m->allocations},
+        {"allocated", m->allocated},
+        {"frees", m->frees},
+        {"freed", m->freed},
+        {"live", m->live},
+        {"live_blocks", m->live_blocks},
+        {"peak", m->peak},
+        {"peak_ns", m->peak_ns},
+        {"peak_blocks", m->peak_blocks},
+        {"peak_bound", m->peak_bound},
+        {"arena_peak", m->arena_peak},
+        {"rss_peak", m->rss_peak},
+        {"events", m->events},
+        {"lost", m->lost},
+        {"waited_ns", m->waited_ns},
+        {"collector_cpu_ns", m->collector_cpu_ns},
+        {"collector_rss_peak", m->collector_rss_peak},
+        {"tick_ns", m->tick_ns},
+        {"cell_tick_ns", m->cell_tick_ns},
+        {"folded_stacks", m->folded_stacks},
+        {"oom_limit", m->oom_limit},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         int error = meta_number(w, numbers[i].key, numbers[i].value);
@@ -196,7 +215,10 @@ static const char *python_words(uint32_t version, uint32_t flags, char *words, s
     if (!version)
         return NULL;
     char stage[8] = "";
-    static const struct { unsigned level; const char *letters; } stages[] = {{0xa, "a"}, {0xb, "b"}, {0xc, "rc"}};
+    static const struct {
+        unsigned level;
+        const char *letters;
+    } stages[] = {{0xa, "a"}, {0xb, "b"}, {0xc, "rc"}};
     for (size_t i = 0; i < sizeof stages / sizeof *stages; i++) {
         if ((version >> 4 & 15) == stages[i].level)
             snprintf(stage, sizeof stage, "%s%u", stages[i].letters, version & 15);
@@ -250,9 +272,9 @@ static int put_process(hl_profile_writer *w, const hl_batch_process *p)
     put_or_null(&r, (int64_t)(p->end_ns & INT64_MAX), p->ended != 0);
     put_word(&r, WORD_OF(p->ended, endings, "lost"));
     put_or_null(&r, p->exit_status, p->ended == 1 || p->ended == 2);
-    const uint64_t numbers[] = {p->allocations, p->allocated,       p->frees,         p->freed, p->live,
-                                p->live_blocks, p->peak,            p->peak_ns,       p->peak_blocks,
-                                p->inherited_frees, p->unknown_frees, p->lost, p->waited_ns, p->rss_peak};
+    const uint64_t numbers[] = {p->allocations,   p->allocated, p->frees,     p->freed,       p->live,
+                                p->live_blocks,   p->peak,      p->peak_ns,   p->peak_blocks, p->inherited_frees,
+                                p->unknown_frees, p->lost,      p->waited_ns, p->rss_peak};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         put(&r, numbers[i]);
     int error = store(&r);
@@ -549,14 +571,16 @@ static int open_database(hl_profile_writer *w, const hl_profile_identity *identi
         return w->db ? hl_writer_sql_error(w) : hl_writer_fail(w, -ENOMEM, "out of memory");
     char pragmas[320];
     snprintf(pragmas, sizeof pragmas,
-             "PRAGMA page_size = 4096; PRAGMA encoding = 'UTF-8'; PRAGMA journal_mode = MEMORY; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -2000;"
+             "PRAGMA page_size = 4096; PRAGMA encoding = 'UTF-8'; PRAGMA journal_mode = MEMORY; PRAGMA temp_store = "
+             "MEMORY; PRAGMA cache_size = -2000;"
              "PRAGMA application_id = %d; PRAGMA user_version = %d; BEGIN",
              HL_PROFILE_ID, HL_PROFILE_VERSION);
     int error = hl_writer_exec(w, pragmas);
     if (!error)
         error = hl_writer_exec(w, hl_schema_sql);
     for (int i = 0; !error && i < WRITER_STATEMENTS; i++) {
-        if (sqlite3_prepare_v3(w->db, statement_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &w->statement[i], NULL) != SQLITE_OK)
+        if (sqlite3_prepare_v3(w->db, statement_sql[i], -1, SQLITE_PREPARE_PERSISTENT, &w->statement[i], NULL) !=
+            SQLITE_OK)
             error = hl_writer_sql_error(w);
     }
     if (!error)

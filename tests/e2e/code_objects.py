@@ -16,9 +16,28 @@ import types
 import warnings
 
 VERSION = sys.version_info[0] << 8 | sys.version_info[1]
-SAMPLE = ("abc", "argparse", "ast", "asyncio/base_events", "collections/__init__", "ctypes/__init__", "dis", "difflib",
-          "email/message", "inspect", "json/decoder", "json/encoder", "pickle", "random", "re", "tempfile", "threading",
-          "types", "typing", "unittest/case")
+SAMPLE = (
+    "abc",
+    "argparse",
+    "ast",
+    "asyncio/base_events",
+    "collections/__init__",
+    "ctypes/__init__",
+    "dis",
+    "difflib",
+    "email/message",
+    "inspect",
+    "json/decoder",
+    "json/encoder",
+    "pickle",
+    "random",
+    "re",
+    "tempfile",
+    "threading",
+    "types",
+    "typing",
+    "unittest/case",
+)
 
 # What the standard library has little of: long jumps of lines, wide lines, expressions over many lines, empty functions.
 STRANGE = [
@@ -67,10 +86,10 @@ def number(value, unknown):
 
 def positions(code):
     """(byte offset, line, end line, column, end column) of each instruction."""
-    if VERSION >= 0x030b:
+    if VERSION >= 0x030B:
         for index, (line, end_line, column, end_column) in enumerate(code.co_positions()):
             yield index * 2, number(line, 0), number(end_line, -1), number(column, -1), number(end_column, -1)
-    elif VERSION == 0x030a:
+    elif VERSION == 0x030A:
         for start, end, line in code.co_lines():
             for offset in range(start, end, 2):
                 yield offset, number(line, 0), -1, -1, -1
@@ -90,10 +109,16 @@ address_to_line.restype = ctypes.c_int
 
 
 def record(code):
-    table = code.co_linetable if VERSION >= 0x030a else code.co_lnotab
+    table = code.co_linetable if VERSION >= 0x030A else code.co_lnotab
     rows = list(positions(code))
-    return b"".join([struct.pack("<4sIiI", b"HLCO", VERSION, code.co_firstlineno, len(table)), bytes(table),
-                     struct.pack("<I", len(rows))] + [struct.pack("<Iiiii", *row) for row in rows])
+    return b"".join(
+        [
+            struct.pack("<4sIiI", b"HLCO", VERSION, code.co_firstlineno, len(table)),
+            bytes(table),
+            struct.pack("<I", len(rows)),
+        ]
+        + [struct.pack("<Iiiii", *row) for row in rows]
+    )
 
 
 def main():

@@ -11,8 +11,12 @@ SCRIPT = Path(__file__).parent / "code_objects.py"
 def compare(heapline_binary, python, what, *options):
     """The tool's last line as numbers: code objects, instructions, differences."""
     tool = heapline_binary.parent / "tools" / "linetable"
-    asked = subprocess.Popen([*python.prefix, python.path, "-S", *options, SCRIPT, what], stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, text=False)
+    asked = subprocess.Popen(
+        [*python.prefix, python.path, "-S", *options, SCRIPT, what],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=False,
+    )
     told = subprocess.run([tool], stdin=asked.stdout, capture_output=True, text=True, check=False)
     asked.stdout.close()
     complaints = asked.stderr.read().decode()
@@ -42,8 +46,12 @@ def test_the_tool_sees_a_difference(heapline_binary):
     """A comparison that could not fail would prove nothing."""
     import struct
 
-    right = struct.pack("<4sIiI", b"HLCO", 0x030d, 10, 3) + bytes([0x80 | 11 << 3, 4, 9]) + struct.pack("<I", 1)
+    right = struct.pack("<4sIiI", b"HLCO", 0x030D, 10, 3) + bytes([0x80 | 11 << 3, 4, 9]) + struct.pack("<I", 1)
     for end_column, exit_status in ((9, 0), (8, 1)):
-        told = subprocess.run([heapline_binary.parent / "tools" / "linetable"], capture_output=True, check=False,
-                              input=right + struct.pack("<Iiiii", 0, 11, 11, 4, end_column))
+        told = subprocess.run(
+            [heapline_binary.parent / "tools" / "linetable"],
+            capture_output=True,
+            check=False,
+            input=right + struct.pack("<Iiiii", 0, 11, 11, 4, end_column),
+        )
         assert told.returncode == exit_status

@@ -1,6 +1,6 @@
 /*
- * fuzz_linetable.c - any bytes as a line table of any version: no read outside, no endless loop, no undefined sum. The first
- * seven bytes choose version, first line and instruction.
+ * fuzz_linetable.c - any bytes as a line table of any version: no read outside, no endless loop, no undefined sum. The
+ * first seven bytes choose version, first line and instruction.
  */
 #include "linetable.h"
 

@@ -1,6 +1,6 @@
 /*
- * fuzz_profile.c - profiles that something has changed: opening one gives a profile or an error in words, and reading all
- * of it gives rows or SQL errors; nothing else.
+ * fuzz_profile.c - profiles that something has changed: opening one gives a profile or an error in words, and reading
+ * all of it gives rows or SQL errors; nothing else.
  *
  * Random bytes would never get past the header, so the input is a list of changes to a sound profile: six bytes each,
  * offset (4, little-endian), what (1) and value (1). An input that begins with "SQLite" is taken as the file itself.
@@ -76,8 +76,9 @@ static size_t change(uint8_t *file, const uint8_t *data, size_t size)
 
 static void read_all(hl_profile *profile)
 {
-    static const char *const tables[] = {"meta", "label", "process", "mapping", "thread", "file", "function", "frame", "stack",
-                                         "stack_kind", "stat", "allocator", "tick", "cell", "mark", "note", "call_site"};
+    static const char *const tables[] = {"meta",     "label", "process", "mapping",    "thread",   "file",
+                                         "function", "frame", "stack",   "stack_kind", "stat",     "allocator",
+                                         "tick",     "cell",  "mark",    "note",       "call_site"};
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
         char sql[64];
         sqlite3_stmt *s = NULL;

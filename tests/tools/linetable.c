@@ -1,10 +1,11 @@
 /*
  * linetable.c - compares our reading of line tables with what an interpreter says of its own code objects.
  *
- * Reads records from standard input, little-endian, as tests/e2e/code_objects.py writes them: "HLCO", uint32 version (major
- * << 8 | minor), int32 first line, uint32 bytes of the line table, the table, uint32 instructions, and for each: uint32
- * byte offset, int32 line, end line, column, end column (0 for no line, -1 for unknown). Prints the first differences and
- * one last line: code objects, instructions, differences. Exit status 1 when there are differences or no code objects.
+ * Reads records from standard input, little-endian, as tests/e2e/code_objects.py writes them: "HLCO", uint32 version
+ * (major << 8 | minor), int32 first line, uint32 bytes of the line table, the table, uint32 instructions, and for each:
+ * uint32 byte offset, int32 line, end line, column, end column (0 for no line, -1 for unknown). Prints the first
+ * differences and one last line: code objects, instructions, differences. Exit status 1 when there are differences or
+ * no code objects.
  */
 #include "linetable.h"
 
@@ -54,17 +55,19 @@ int main(void)
         expected *e = malloc(n * sizeof *e + 1);
         must_read(e, n * sizeof *e);
         for (uint32_t i = 0; i < n; i++) {
-            hl_position p = hl_linetable_find((uint16_t)r.version, table, r.table_bytes, r.first_line, e[i].instruction);
+            hl_position p =
+                hl_linetable_find((uint16_t)r.version, table, r.table_bytes, r.first_line, e[i].instruction);
             if (!same(&e[i], p) && differences++ < 10)
-                printf("code object %" PRIu64 ", instruction %u: the interpreter says %d-%d:%d-%d, we %d-%d:%d-%d\n", codes,
-                       e[i].instruction, e[i].line, e[i].end_line, e[i].column, e[i].end_column, p.line, p.end_line,
-                       p.column, p.end_column);
+                printf("code object %" PRIu64 ", instruction %u: the interpreter says %d-%d:%d-%d, we %d-%d:%d-%d\n",
+                       codes, e[i].instruction, e[i].line, e[i].end_line, e[i].column, e[i].end_column, p.line,
+                       p.end_line, p.column, p.end_column);
         }
         instructions += n;
         codes++;
         free(table);
         free(e);
     }
-    printf("%" PRIu64 " code objects, %" PRIu64 " instructions, %" PRIu64 " differences\n", codes, instructions, differences);
+    printf("%" PRIu64 " code objects, %" PRIu64 " instructions, %" PRIu64 " differences\n", codes, instructions,
+           differences);
     return differences || !codes;
 }

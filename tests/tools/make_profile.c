@@ -3,7 +3,8 @@
  *
  *     make_profile OUTPUT [key=number ..] [python=3.12] [end=exit|signal|oom|running|stopped] [source=DIRECTORY]
  *
- * Keys: seed processes threads codes nodes stats blocks ticks cell_ticks status folded. Defaults: tests/unit/synthetic.c.
+ * Keys: seed processes threads codes nodes stats blocks ticks cell_ticks status folded. Defaults:
+ * tests/unit/synthetic.c.
  */
 #include "synthetic.h"
 
@@ -13,10 +14,13 @@
 
 static bool number(hl_synthetic_options *o, const char *key, size_t key_bytes, const char *value)
 {
-    struct { const char *name; uint32_t *at; } numbers[] = {
-        {"processes", &o->processes}, {"threads", &o->threads}, {"codes", &o->codes}, {"nodes", &o->nodes},
-        {"stats", &o->stats}, {"blocks", &o->blocks}, {"ticks", &o->ticks}, {"cell_ticks", &o->cell_ticks},
-        {"status", (uint32_t *)&o->status},
+    struct {
+        const char *name;
+        uint32_t *at;
+    } numbers[] = {
+        {"processes", &o->processes}, {"threads", &o->threads},       {"codes", &o->codes},
+        {"nodes", &o->nodes},         {"stats", &o->stats},           {"blocks", &o->blocks},
+        {"ticks", &o->ticks},         {"cell_ticks", &o->cell_ticks}, {"status", (uint32_t *)&o->status},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (strlen(numbers[i].name) == key_bytes && strncmp(numbers[i].name, key, key_bytes) == 0) {

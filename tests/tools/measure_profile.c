@@ -1,6 +1,7 @@
 /*
- * measure_profile.c - what the profile costs at the collector's budgets: 200 k call tree nodes, 64 k stats, 256 k time cells.
- * Times a complete batch, an incremental one, publishing, the final publish, and opening; prints the file's size.
+ * measure_profile.c - what the profile costs at the collector's budgets: 200 k call tree nodes, 64 k stats, 256 k time
+ * cells. Times a complete batch, an incremental one, publishing, the final publish, and opening; prints the file's
+ * size.
  *
  *     measure_profile OUTPUT [blocks]
  */
@@ -103,14 +104,15 @@ int main(int argc, char **argv)
     say("open a reader", since, path);
     if (!error) {
         since = now_ms();
-        sqlite3_exec(hl_profile_database(profile),
-                     "SELECT sum(allocated), sum(tree_peak), sum(length(sizes)) FROM stat; SELECT sum(frame) FROM stack;"
-                     "SELECT stat, sum(bytes) FROM cell WHERE born < 1000 AND (died > 1000 OR died IS NULL) GROUP BY stat",
-                     NULL, NULL, NULL);
+        sqlite3_exec(
+            hl_profile_database(profile),
+            "SELECT sum(allocated), sum(tree_peak), sum(length(sizes)) FROM stat; SELECT sum(frame) FROM stack;"
+            "SELECT stat, sum(bytes) FROM cell WHERE born < 1000 AND (died > 1000 OR died IS NULL) GROUP BY stat",
+            NULL, NULL, NULL);
         say("read stats, stacks, cells", since, path);
         since = now_ms();
-        sqlite3_exec(hl_profile_database(profile), "SELECT file, line, sum(tree_peak) FROM call_site GROUP BY 1, 2", NULL,
-                     NULL, NULL);
+        sqlite3_exec(hl_profile_database(profile), "SELECT file, line, sum(tree_peak) FROM call_site GROUP BY 1, 2",
+                     NULL, NULL, NULL);
         say("lines at the peak, in SQL", since, path);
         hl_profile_close(profile);
     }

@@ -15,11 +15,21 @@
 enum { TICK_NS = 10000000, LINES_A_CODE = 20, FILES = 9, CODES_A_FILE_MAX = 400, NONE = -1 };
 
 const hl_synthetic_options hl_synthetic_defaults = {
-    .seed = 1, .processes = 1, .threads = 2, .codes = 40, .nodes = 300, .stats = 400, .blocks = 20000, .ticks = 200,
-    .cell_ticks = 1, .python = 0x030d,
+    .seed = 1,
+    .processes = 1,
+    .threads = 2,
+    .codes = 40,
+    .nodes = 300,
+    .stats = 400,
+    .blocks = 20000,
+    .ticks = 200,
+    .cell_ticks = 1,
+    .python = 0x030d,
 };
 
-static const struct { const char *path, *module; } files[FILES] = {
+static const struct {
+    const char *path, *module;
+} files[FILES] = {
     {"app.py", "app"},
     {"model.py", "model"},
     {"tools/loading.py", "loading"},
@@ -30,8 +40,9 @@ static const struct { const char *path, *module; } files[FILES] = {
     {"<frozen importlib._bootstrap>", "importlib"},
     {"<string>", "string"},
 };
-static const char *const names[] = {"load", "parse", "build", "train", "Model.fit", "Model.__init__", "step", "merge",
-                                    "walk.<locals>.visit", "read_rows", "<listcomp>", "encode", "flush", "main"};
+static const char *const names[] = {
+    "load",      "parse",      "build",  "train", "Model.fit", "Model.__init__", "step", "merge", "walk.<locals>.visit",
+    "read_rows", "<listcomp>", "encode", "flush", "main"};
 static const uint16_t pythons[] = {0x0207, 0x0306, 0x0308, 0x030a, 0x030b, 0x030c, 0x030d, 0x030e};
 
 typedef struct block {
@@ -174,7 +185,9 @@ static void make_nodes(hl_synthetic *s)
         uint32_t parent = first ? 0 : 2 + (uint32_t)draw(s, id - 2);
         while (s->batch.nodes.row[parent].kind == HL_NODE_DEEPER)
             parent = s->batch.nodes.row[parent].parent;
-        *n = (hl_batch_node){.id = id, .parent = parent, .kind = HL_NODE_PYTHON,
+        *n = (hl_batch_node){.id = id,
+                             .parent = parent,
+                             .kind = HL_NODE_PYTHON,
                              .code = first ? 1 : 1 + (uint32_t)draw(s, s->o.codes),
                              .instruction = (uint32_t)draw(s, LINES_A_CODE - 1) * 2};
         if (s->o.folded && id > 20 && draw(s, 10) == 0)
@@ -207,8 +220,11 @@ static void make_processes(hl_synthetic *s)
             char name[32] = "MainThread";
             if (t)
                 snprintf(name, sizeof name, "worker-%" PRIu32, t);
-            *thread = (hl_batch_thread){.id = (uint32_t)s->batch.threads.n, .process = row->id,
-                                        .tid = row->pid + 100 * (int32_t)t, .threads = 1, .name = keep_string(s, name)};
+            *thread = (hl_batch_thread){.id = (uint32_t)s->batch.threads.n,
+                                        .process = row->id,
+                                        .tid = row->pid + 100 * (int32_t)t,
+                                        .threads = 1,
+                                        .name = keep_string(s, name)};
         }
     }
 }
@@ -318,8 +334,17 @@ static void end_tick(hl_synthetic *s, moments *m, uint32_t tick, uint64_t *low, 
     for (uint32_t i = 0; i < s->o.processes; i++) {
         hl_batch_process *p = &s->batch.processes.row[i];
         hl_batch_tick *t = HL_ROWS_ADD(s->batch.ticks);
-        *t = (hl_batch_tick){.process = p->id, .tick = tick, .heap = p->live, .heap_low = low[i], .heap_high = high[i],
-                             .arena = 1 << 20, .rss = -1, .rss_anon = -1, .rss_file = -1, .rss_shmem = -1, .pss = -1};
+        *t = (hl_batch_tick){.process = p->id,
+                             .tick = tick,
+                             .heap = p->live,
+                             .heap_low = low[i],
+                             .heap_high = high[i],
+                             .arena = 1 << 20,
+                             .rss = -1,
+                             .rss_anon = -1,
+                             .rss_file = -1,
+                             .rss_shmem = -1,
+                             .pss = -1};
         if (tick % 3 != 2) {
             t->rss_anon = (int64_t)(p->live + p->live / 8 + (1 << 20));
             t->rss_file = 6 << 20;
@@ -426,8 +451,8 @@ static void make_cells(hl_synthetic *s)
     uint64_t cell_time = 1000 * (uint64_t)s->o.cell_ticks;
     for (uint32_t i = 0; i < s->o.blocks; i++) {
         const block *b = &s->blocks[i];
-        hl_batch_cell c = {.stat = b->stat + 1, .born = (uint32_t)(b->born / cell_time), .died = NONE, .blocks = 1,
-                           .bytes = b->size};
+        hl_batch_cell c = {
+            .stat = b->stat + 1, .born = (uint32_t)(b->born / cell_time), .died = NONE, .blocks = 1, .bytes = b->size};
         if (b->died != UINT64_MAX)
             c.died = (int64_t)(b->died / cell_time);
         if (c.died != (int64_t)c.born)
@@ -492,16 +517,20 @@ static void make_rest(hl_synthetic *s)
 {
     for (size_t i = 1; i < s->batch.processes.n; i++) {
         hl_batch_mark *m = HL_ROWS_ADD(s->batch.marks);
-        *m = (hl_batch_mark){.time_ns = 0, .process = 1, .kind = keep_string(s, "fork"), .name = keep_string(s, "4712")};
+        *m =
+            (hl_batch_mark){.time_ns = 0, .process = 1, .kind = keep_string(s, "fork"), .name = keep_string(s, "4712")};
     }
     for (size_t i = 0; i < s->batch.processes.n; i++) {
         hl_batch_process *p = &s->batch.processes.row[i];
         p->maps[HL_MAP_ARENA].count = 1;
         p->maps[HL_MAP_ARENA].mapped = p->maps[HL_MAP_ARENA].live = p->maps[HL_MAP_ARENA].peak = 1 << 20;
     }
-    s->identity = (hl_profile_identity){.command = "python3 app.py --rows 1000", .directory = s->directory,
-                                        .host = "example", .start_unix_ns = UINT64_C(1760000000) * 1000000000,
-                                        .options = "", .embed_source = s->o.source_directory != NULL};
+    s->identity = (hl_profile_identity){.command = "python3 app.py --rows 1000",
+                                        .directory = s->directory,
+                                        .host = "example",
+                                        .start_unix_ns = UINT64_C(1760000000) * 1000000000,
+                                        .options = "",
+                                        .embed_source = s->o.source_directory != NULL};
 }
 
 hl_synthetic *hl_synthetic_make(const hl_synthetic_options *options)

@@ -4,6 +4,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
 
 static hl_position find(unsigned version, const uint8_t *table, size_t bytes, uint32_t instruction)
@@ -42,11 +43,11 @@ static void locations_of_3_11_have_columns(void **state)
 {
     (void)state;
     const uint8_t table[] = {
-        0x80 | 11 << 3 | 1, 4, 9,               /* two units: line + 1, columns 4 to 9 */
-        0x80 | 2 << 3 | 0, 0x35,                /* short: columns 19 to 24 */
-        0x80 | 15 << 3 | 0,                     /* none */
-        0x80 | 13 << 3 | 0, 3,                  /* line - 1 */
-        0x80 | 14 << 3 | 0, 2, 2, 0x41, 1, 0,   /* line + 1, two lines more, column 64, end column unknown */
+        0x80 | 11 << 3 | 1, 4,    9,             /* two units: line + 1, columns 4 to 9 */
+        0x80 | 2 << 3 | 0,  0x35,                /* short: columns 19 to 24 */
+        0x80 | 15 << 3 | 0,                      /* none */
+        0x80 | 13 << 3 | 0, 3,                   /* line - 1 */
+        0x80 | 14 << 3 | 0, 2,    2, 0x41, 1, 0, /* line + 1, two lines more, column 64, end column unknown */
     };
     expect(find(0x030d, table, sizeof table, 2), 11, 11, 4, 9);
     expect(find(0x030d, table, sizeof table, 4), 11, 11, 19, 24);
@@ -63,7 +64,8 @@ static void broken_tables_give_the_position_reached(void **state)
     expect(find(0x030d, NULL, 0, 100), 10, -1, -1, -1);
     expect(find(0x0308, NULL, 0, 100), 10, -1, -1, -1);
     expect(find(0x030a, NULL, 0, 100), 10, -1, -1, -1);
-    const uint8_t huge[] = {0x80 | 14 << 3, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x3f, 0x7f, 0x3f, 0x7f, 0x3f, 1};
+    const uint8_t huge[] = {0x80 | 14 << 3, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f,
+                            0x7f,           0x3f, 0x7f, 0x3f, 0x7f, 0x3f, 1};
     hl_position found = find(0x030d, huge, sizeof huge, 0);
     assert_true(found.line >= 0 && found.column >= -1);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
 #include <cmocka.h>
 
 static char directory[64], path[128];
@@ -98,7 +99,8 @@ static void what_is_not_a_profile_is_told_apart(void **state)
     expect_error(-ENOENT, "does not exist");
     write_bytes("", 0);
     expect_error(-HL_PROFILE_EMPTY, "empty");
-    write_bytes("memray\0\014........................................................................................", 90);
+    write_bytes("memray\0\014........................................................................................",
+                90);
     expect_error(-HL_NOT_A_PROFILE, "memray");
     write_bytes("hello, world", 12);
     expect_error(-HL_NOT_A_PROFILE, "not a heapline profile");
