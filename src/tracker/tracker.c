@@ -182,10 +182,12 @@ static hl_session *map_session(const char *locator)
     return s;
 }
 
+static bool is_root_pid(const hl_session *s) { return s->root_pid == 0 || s->root_pid == (uint32_t)hl_tracker.pid; }
+
 /* Why this image is not recorded; NULL: it is. */
 static const char *reason_not_to_record(hl_session *s)
 {
-    bool is_root = s->root_pid == 0 || s->root_pid == (uint32_t)hl_tracker.pid;
+    bool is_root = is_root_pid(s);
     if (s->children == HL_CHILDREN_ALL || (is_root && s->root_any))
         return NULL;
     if (!is_root && s->children == HL_CHILDREN_NONE)
@@ -206,6 +208,7 @@ static void begin_recording(void)
         atomic_store(&hl_tracker.state, HL_QUIET);
         return;
     }
+    atomic_store(&hl_tracker.session->began, 1);
     hl_tracker_set_recording(HL_RECORDING_MALLOC, NULL);
     hl_python_join();
     atomic_store(&hl_tracker.state, HL_RECORDING);
@@ -255,11 +258,13 @@ static void join(void)
         return;
     }
     hl_tracker.session = s;
+    const char *reason = reason_not_to_record(s);
+    if (reason && !is_root_pid(s) && !atomic_load(&s->began)) /* what a shell script runs on its way to Python */
+        return;
     if (!open_process(0, hl_os_parent_pid()))
         return;
     hl_os_allow_membarrier();
     hl_watch_exit();
-    const char *reason = reason_not_to_record(s);
     if (!reason && pthread_key_create(&hl_tracker.exit_key, hl_end_thread))
         reason = "the program has no thread-specific key left";
     if (reason) {
@@ -304,7 +309,9 @@ void hl_tracker_forked(void)
     atomic_store(&hl_tracker.next_writer, 0);
     bool was_recorded = state == HL_RECORDING;
     atomic_store(&hl_tracker.state, HL_JOINING);
-    if (atomic_load(&s->ended) || !open_process(HL_CHILD_FORK, parent_pid)) {
+    bool unlisted = !was_recorded && !atomic_load(&s->began);
+    hl_tracker.process = NULL;
+    if (atomic_load(&s->ended) || unlisted || !open_process(HL_CHILD_FORK, parent_pid)) {
         atomic_store(&hl_tracker.state, HL_QUIET);
     } else if (!was_recorded) {
         stay_quiet("its parent is not recorded");

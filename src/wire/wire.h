@@ -217,6 +217,8 @@ typedef struct hl_session {
                                      written (root_error, errno) */
     _Atomic int32_t root_error;
     _Atomic uint32_t stop;        /* 1: `heapline stop`: end the recording, leave the programs running */
+    _Atomic uint32_t began;       /* 1 once an image has been recorded. Before that (python3 is a shell script that execs it)
+                                     only root_pid takes a slot without being recorded. */
 } hl_session;
 
 typedef enum hl_process_state {
