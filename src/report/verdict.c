@@ -1,0 +1,275 @@
+/* See verdict.h. */
+#include "verdict.h"
+
+#include "curve.h"
+#include "number.h"
+#include "profile.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static const struct signal_words {
+    int number;
+    const char *name, *words;
+} signals[] = {
+    {SIGHUP, "SIGHUP", "hang-up"},
+    {SIGINT, "SIGINT", "interrupted"},
+    {SIGQUIT, "SIGQUIT", "quit"},
+    {SIGILL, "SIGILL", "illegal instruction"},
+    {SIGTRAP, "SIGTRAP", "trap"},
+    {SIGABRT, "SIGABRT", "aborted"},
+    {SIGBUS, "SIGBUS", "bus error"},
+    {SIGFPE, "SIGFPE", "arithmetic error"},
+    {SIGKILL, "SIGKILL", ""},
+    {SIGUSR1, "SIGUSR1", ""},
+    {SIGSEGV, "SIGSEGV", "segmentation fault"},
+    {SIGUSR2, "SIGUSR2", ""},
+    {SIGPIPE, "SIGPIPE", "its reader had gone"},
+    {SIGALRM, "SIGALRM", "alarm"},
+    {SIGTERM, "SIGTERM", "asked to end"},
+    {SIGXCPU, "SIGXCPU", "CPU time limit"},
+    {SIGXFSZ, "SIGXFSZ", "file size limit"},
+    {SIGSYS, "SIGSYS", "forbidden system call"},
+};
+
+static const struct signal_words *find_signal(int64_t number)
+{
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        if (signals[i].number == number)
+            return &signals[i];
+    return NULL;
+}
+
+const char *hl_signal_name(int64_t number)
+{
+    const struct signal_words *found = find_signal(number);
+    return found ? found->name : NULL;
+}
+
+void hl_verdict_ending(const hl_model *m, hl_out *out)
+{
+    char time[HL_NUMBER_BYTES], size[HL_NUMBER_BYTES];
+    int64_t status = hl_model_number(m, "exit_status", -1), number = hl_model_number(m, "signal", -1);
+    int64_t end_ns = hl_model_number(m, "root_end_ns", -1);
+    const char *scope = hl_model_text(m, "oom_scope", NULL);
+    hl_time_text(time, end_ns >= 0 ? (uint64_t)end_ns : m->now_ns);
+    if (scope && number >= 0) {
+        int64_t limit = hl_model_number(m, "oom_limit", 0);
+        hl_out_put(out, "was killed: out of memory (");
+        hl_out_clean(out, scope, strlen(scope));
+        hl_outf(out, limit > 0 ? ", limit %s) after %s" : "%.0s) after %s", hl_size_text(size, limit), time);
+    } else if (number >= 0) {
+        const struct signal_words *found = find_signal(number);
+        if (!found)
+            hl_outf(out, "was killed by signal %d after %s", (int)number, time);
+        else
+            hl_outf(out, *found->words ? "was killed by %s (%s) after %s" : "was killed by %s%s after %s", found->name, found->words, time);
+    } else if (status >= 0) {
+        hl_outf(out, status ? "failed with exit status %d after %s" : "ended well (exit status %d) after %s", (int)status, time);
+    } else if (m->running) {
+        hl_outf(out, "is still running, recorded for %s so far", time);
+    } else if (m->stopped) {
+        hl_outf(out, "was recorded for %s, until the recording was stopped", time);
+    } else {
+        hl_outf(out, "was recorded for %s; nobody saw how it ended", time);
+    }
+}
+
+void hl_verdict_place(const hl_model *m, uint32_t site, hl_out *out)
+{
+    const hl_file *file = hl_site_file(m, site);
+    const char *function = hl_site_function(m, site);
+    if (file) {
+        hl_out_clean(out, file->label, strlen(file->label));
+        if (m->sites.row[site].line > 0)
+            hl_outf(out, ":%d", m->sites.row[site].line);
+        if (strcmp(function, "<module>") == 0)
+            return;
+        hl_out_put(out, " in ");
+    }
+    hl_out_clean(out, function, strlen(function));
+}
+
+uint32_t hl_verdict_heaviest(const hl_model *m, const hl_weight *sites)
+{
+    uint32_t best = HL_NO_ROW;
+    for (uint32_t i = 0; i < m->sites.n; i++)
+        if (sites[i].bytes && (best == HL_NO_ROW || sites[i].bytes > sites[best].bytes))
+            best = i;
+    return best;
+}
+
+/* ", 87.2 % of it at app.py:42 in load" of the moment's memory. */
+static int put_heaviest(hl_model *m, hl_moment moment, hl_out *out, const char *before)
+{
+    hl_view view;
+    char why[128], share[HL_NUMBER_BYTES];
+    int error = hl_view_open(&view, m, &(hl_selection){.moment = moment}, why, sizeof why);
+    if (error)
+        return error;
+    hl_weight *sites = hl_view_by_site(&view, false);
+    uint32_t best = sites ? hl_verdict_heaviest(m, sites) : HL_NO_ROW;
+    if (best != HL_NO_ROW) {
+        bool place = hl_site_file(m, best) != NULL;
+        hl_outf(out, place ? "%s%s of it at " : "%s%s of it by ", before, hl_share_text(share, sites[best].bytes, view.total.bytes));
+        if (best == HL_SITE_NO_PYTHON)
+            hl_out_put(out, "native code with no Python frame");
+        else if (best == HL_SITE_STARTUP)
+            hl_out_put(out, "the interpreter's start-up");
+        else
+            hl_verdict_place(m, best, out);
+    }
+    error = sites ? 0 : -ENOMEM;
+    free(sites);
+    hl_view_release(&view);
+    return error;
+}
+
+static int put_peak(hl_model *m, hl_out *out)
+{
+    char size[HL_NUMBER_BYTES], time[HL_NUMBER_BYTES], bound[HL_NUMBER_BYTES];
+    if (m->recorded == 0) {
+        hl_out_put(out, "nothing was recorded");
+        return 0;
+    }
+    hl_outf(out, "peak %s at %s", hl_size_text(size, (int64_t)m->peak), hl_time_text(time, m->peak_ns));
+    if (m->recorded > 1 && m->peak_bound > m->peak)
+        hl_outf(out, " (at most %s)", hl_size_text(bound, (int64_t)m->peak_bound));
+    return put_heaviest(m, HL_AT_PEAK, out, ", ");
+}
+
+/* How fast the heap grew before the end: since it was last half as large. */
+static int put_growth(hl_model *m, hl_out *out)
+{
+    hl_curve curve;
+    char why[128], size[HL_NUMBER_BYTES], from[HL_NUMBER_BYTES], time[HL_NUMBER_BYTES], rate[HL_NUMBER_BYTES];
+    int error = hl_curve_load(&curve, m, HL_NO_ROW, why, sizeof why);
+    if (error)
+        return error;
+    if (curve.n > 0) {
+        const hl_point *last = &curve.point[curve.n - 1], *half = &curve.point[0];
+        for (uint32_t i = 0; i < curve.n; i++)
+            if (curve.point[i].heap <= last->heap / 2)
+                half = &curve.point[i];
+        uint64_t took_ns = last->end_ns > half->end_ns ? last->end_ns - half->end_ns : m->tick_ns;
+        hl_outf(out, "%s alive when it ended", hl_size_text(size, (int64_t)last->heap));
+        if (last->heap > half->heap)
+            hl_outf(out, ", up from %s within the last %s (%s/s)", hl_size_text(from, (int64_t)half->heap), hl_time_text(time, took_ns),
+                    hl_size_text(rate, (int64_t)((double)(last->heap - half->heap) * 1e9 / (double)took_ns)));
+    }
+    hl_curve_release(&curve);
+    return 0;
+}
+
+static bool ran_out(const hl_model *m)
+{
+    return hl_model_text(m, "oom_scope", NULL) && hl_model_number(m, "signal", -1) >= 0;
+}
+
+static void put_command(const hl_model *m, hl_out *out, int columns)
+{
+    hl_out clean;
+    hl_out_begin(&clean, out->terminal);
+    const char *command = hl_model_text(m, "command", "the program");
+    hl_out_clean(&clean, command, strlen(command));
+    if (clean.bytes)
+        hl_out_middle(out, clean.at, clean.bytes, columns);
+    hl_out_release(&clean);
+}
+
+int hl_verdict_head(hl_model *m, hl_out *out)
+{
+    int64_t status = hl_model_number(m, "exit_status", -1);
+    bool bad = status > 0 || hl_model_number(m, "signal", -1) >= 0;
+    hl_out_style(out, bad ? HL_RED : HL_BOLD);
+    put_command(m, out, out->terminal.width - 42 > 24 ? out->terminal.width - 42 : 24);
+    hl_out_put(out, " ");
+    hl_verdict_ending(m, out);
+    hl_out_style(out, HL_PLAIN);
+    hl_out_put(out, "\n");
+    int error = 0;
+    if (ran_out(m)) {
+        error = put_growth(m, out);
+        error = error ? error : put_heaviest(m, HL_AT_END, out, ", ");
+        hl_out_put(out, "\n");
+    }
+    hl_out_style(out, HL_BOLD);
+    error = error ? error : put_peak(m, out);
+    hl_out_style(out, HL_PLAIN);
+    hl_out_put(out, "\n");
+    char count[HL_NUMBER_BYTES];
+    int64_t lost = hl_model_number(m, "lost", 0);
+    if (lost > 0) {
+        hl_out_style(out, HL_YELLOW);
+        hl_outf(out, "incomplete: %s events were not recorded\n", hl_count_text(count, (uint64_t)lost));
+        hl_out_style(out, HL_PLAIN);
+    }
+    return error;
+}
+
+static int write_lines(hl_model *m, const char *path, hl_out *out)
+{
+    char size[HL_NUMBER_BYTES], count[HL_NUMBER_BYTES];
+    uint64_t live = 0, blocks = 0, allocated = 0, allocations = 0;
+    for (uint32_t i = 0; i < m->processes.n; i++) {
+        const hl_process *p = &m->processes.row[i];
+        live += p->live;
+        blocks += p->live_blocks;
+        allocated += p->allocated;
+        allocations += p->allocations;
+    }
+    hl_out_put(out, "heapline: ");
+    put_command(m, out, 60);
+    hl_out_put(out, " ");
+    hl_verdict_ending(m, out);
+    hl_out_put(out, "; ");
+    int error = ran_out(m) ? put_growth(m, out) : put_peak(m, out);
+    if (!error && ran_out(m))
+        error = put_heaviest(m, HL_AT_END, out, ", ");
+    hl_outf(out, "\n  %s ", m->running || m->stopped ? "alive:    " : "leaked:   ");
+    hl_outf(out, "%s in %s blocks", hl_size_text(size, (int64_t)live), hl_count_text(count, blocks));
+    if (!error && live)
+        error = put_heaviest(m, HL_AT_END, out, ", ");
+    hl_outf(out, "\n  allocated: %s in %s allocations", hl_size_text(size, (int64_t)allocated), hl_count_text(count, allocations));
+    if (m->processes.n > 1)
+        hl_outf(out, " by %u of %u processes", m->recorded, m->processes.n);
+    int64_t lost = hl_model_number(m, "lost", 0);
+    if (lost > 0)
+        hl_outf(out, "; %s events were not recorded", hl_count_text(count, (uint64_t)lost));
+    struct stat file;
+    hl_out_put(out, "\n  profile:   ");
+    hl_out_clean(out, path, strlen(path));
+    if (stat(path, &file) == 0)
+        hl_outf(out, " (%s)", hl_size_text(size, file.st_size));
+    hl_out_put(out, "\n  next:      heapline stats ");
+    hl_out_clean(out, path, strlen(path));
+    hl_out_put(out, "\n");
+    return error;
+}
+
+int hl_verdict_write(const char *path, int fd, char *why, size_t why_bytes)
+{
+    hl_profile *profile;
+    hl_model *model;
+    int error = hl_profile_open(&profile, path, why, why_bytes);
+    if (error)
+        return error;
+    error = hl_model_load(&model, hl_profile_database(profile), why, why_bytes);
+    if (!error) {
+        hl_out out;
+        hl_out_begin(&out, hl_terminal_of(fd, HL_COLOUR_AUTO));
+        error = write_lines(model, path, &out);
+        if (error)
+            snprintf(why, why_bytes, "%s", error == -ENOMEM ? "out of memory" : "the profile cannot be read");
+        else
+            error = hl_out_write(&out, fd);
+        hl_out_release(&out);
+        hl_model_release(model);
+    }
+    hl_profile_close(profile);
+    return error;
+}

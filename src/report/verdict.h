@@ -1,0 +1,32 @@
+/*
+ * verdict.h - what happened, in words: how the program ended, how high its memory went, and the line that held most of it.
+ *
+ * The first lines of every report and the five lines that `heapline run` prints when the program has ended.
+ */
+#ifndef HL_REPORT_VERDICT_H
+#define HL_REPORT_VERDICT_H
+
+#include "model.h"
+#include "out.h"
+
+/* "exited with status 1 after 5.11 s", "was killed by SIGSEGV (segmentation fault) after ..", "was killed: out of memory
+ * (cgroup /x, limit 512.0 MB) ..", "is still running, recorded for ..". */
+void hl_verdict_ending(const hl_model *model, hl_out *out);
+
+/* "app.py:42 in load", "(no Python)". */
+void hl_verdict_place(const hl_model *model, uint32_t site, hl_out *out);
+
+/* The heaviest site of weights by site; HL_NO_ROW when all are 0. */
+uint32_t hl_verdict_heaviest(const hl_model *model, const hl_weight *sites);
+
+/* Two to four lines: the ending, the peak, what held memory when it ran out, notes that nobody must miss. */
+int hl_verdict_head(hl_model *model, hl_out *out);
+
+/* The five lines of `heapline run`, to `fd`, from the profile at `path` as it is now. 0, or a negative error code of opening
+ * and reading it with the reason in `why`; nothing is written then. */
+int hl_verdict_write(const char *path, int fd, char *why, size_t why_bytes);
+
+/* "SIGSEGV"; null for a number that is none. */
+const char *hl_signal_name(int64_t signal);
+
+#endif
