@@ -193,7 +193,12 @@ static void write_row(const hl_grid *grid, const int width[], size_t row)
             hl_style style = grid->style[row] ? grid->style[row] : grid->column[c].style;
             if (style)
                 hl_out_style(out, style);
-            hl_out_middle(out, text, cell->bytes, grid->column[c].least ? width[c] : cell->columns);
+            if (grid->column[c].tail && cell->columns > columns) {
+                hl_out_add(out, text, hl_prefix_of(text, cell->bytes, columns - (out->terminal.utf8 ? 1 : 3)));
+                hl_out_put(out, hl_glyph(out, "…", "..."));
+            } else {
+                hl_out_middle(out, text, cell->bytes, columns);
+            }
             if (style)
                 hl_out_style(out, HL_PLAIN);
         }

@@ -18,7 +18,8 @@ typedef struct hl_column {
     const char *title;
     bool right;     /* numbers */
     int drop;       /* 0: always there; else left out when room is short, the highest first */
-    int least;      /* > 0: text that may be cut down to this many columns */
+    int least;      /* > 0: text that may be cut down to this many columns, in its middle */
+    bool tail;      /* cut at its end instead */
     hl_style style; /* of its cells, unless the row has one */
 } hl_column;
 

@@ -1,0 +1,704 @@
+/*
+ * stats: the one page about a recording. How it ended, totals, how RSS divides, the heaviest lines, sizes, allocators,
+ * modules, threads, processes.
+ */
+#include "report.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOP = 5 };
+
+/* Sums of the selected processes (a thread's shares are in the tables). */
+typedef struct totals {
+    uint64_t allocations, allocated, frees, freed, live, live_blocks, arena_peak, rss_peak, unknown_frees, inherited_frees;
+    uint64_t threads;
+    const char *python;
+} totals;
+
+static totals sum_totals(const hl_report *r)
+{
+    const hl_model *m = r->model;
+    totals t = {0};
+    for (uint32_t i = 0; i < m->processes.n; i++) {
+        const hl_process *p = &m->processes.row[i];
+        if (r->view.process != HL_NO_ROW && r->view.process != i)
+            continue;
+        t.allocations += p->allocations;
+        t.allocated += p->allocated;
+        t.frees += p->frees;
+        t.freed += p->freed;
+        t.live += p->live;
+        t.live_blocks += p->live_blocks;
+        t.arena_peak += p->arena_peak;
+        t.rss_peak += p->rss_peak;
+        t.unknown_frees += p->unknown_frees;
+        t.inherited_frees += p->inherited_frees;
+        if (!t.python)
+            t.python = p->python;
+    }
+    if (r->view.process == HL_NO_ROW) { /* of one moment, not the sum of each process's own */
+        t.arena_peak = (uint64_t)hl_model_number(m, "arena_peak", (int64_t)t.arena_peak);
+        t.rss_peak = (uint64_t)hl_model_number(m, "rss_peak", (int64_t)t.rss_peak);
+    }
+    for (uint32_t i = 0; i < m->threads.n; i++)
+        if (r->view.process == HL_NO_ROW || m->threads.row[i].process == r->view.process)
+            t.threads += m->threads.row[i].threads;
+    return t;
+}
+
+/* RSS at the heap's peak. heap + slack + rest = anonymous pages; rest is negative where blocks were never touched. */
+typedef struct rss_parts {
+    bool known;
+    uint64_t time_ns;
+    int64_t rss, heap, slack, file, shared, rest;
+} rss_parts;
+
+static int divide_rss(hl_report *r, rss_parts *parts)
+{
+    hl_model *m = r->model;
+    hl_curve curve;
+    uint64_t peak_ns = r->view.process == HL_NO_ROW ? m->peak_ns : m->processes.row[r->view.process].peak_ns;
+    *parts = (rss_parts){0};
+    int error = hl_curve_load(&curve, m, r->view.process, r->why, sizeof r->why);
+    if (error)
+        return error;
+    const hl_point *point = NULL;
+    for (uint32_t i = 0; i < curve.n && !(point && point->end_ns >= peak_ns); i++) /* the peak's tick, else the next sample */
+        point = curve.point[i].rss >= 0 ? &curve.point[i] : point;
+    hl_view peak;
+    if (point && (error = hl_view_open(&peak, m, &(hl_selection){.pid = r->view.selection.pid}, r->why, sizeof r->why)) == 0) {
+        uint64_t objects = 0;
+        for (uint32_t i = 0; i < m->stats.n; i++) {
+            const char *a = m->stats.row[i].allocator;
+            if (strcmp(a, "object") == 0 || strcmp(a, "buffer") == 0)
+                objects += peak.stats[i].bytes;
+        }
+        *parts = (rss_parts){.known = true, .time_ns = point->end_ns, .rss = point->rss, .heap = (int64_t)peak.total.bytes};
+        parts->slack = point->arena > objects ? (int64_t)(point->arena - objects) : 0;
+        parts->file = point->file > 0 ? point->file : 0;
+        parts->shared = point->shmem > 0 ? point->shmem : 0;
+        parts->rest = parts->rss - parts->heap - parts->slack - parts->file - parts->shared;
+        hl_view_release(&peak);
+    }
+    hl_curve_release(&curve);
+    return error;
+}
+
+/* ----------------------------------------------------------------------------------------------------------- groups */
+
+/* Weights of the view and of everything allocated, by a name. */
+typedef struct group {
+    const char *name;
+    size_t bytes; /* of the name */
+    hl_weight weight, allocated;
+    uint32_t row;
+} group;
+
+typedef struct groups {
+    group *at;
+    uint32_t n;
+} groups;
+
+static group *group_named(groups *g, const char *name, size_t bytes)
+{
+    for (uint32_t i = 0; i < g->n; i++)
+        if (g->at[i].bytes == bytes && memcmp(g->at[i].name, name, bytes) == 0)
+            return &g->at[i];
+    if ((g->n & (g->n - 1)) == 0) {
+        group *grown = realloc(g->at, (g->n ? (size_t)g->n * 2 : 1) * sizeof *grown);
+        if (!grown)
+            return NULL;
+        g->at = grown;
+    }
+    g->at[g->n] = (group){.name = name, .bytes = bytes};
+    return &g->at[g->n++];
+}
+
+static void add_stat(group *to, const hl_view *view, uint32_t stat)
+{
+    const hl_stat *s = &view->model->stats.row[stat];
+    to->weight.bytes += view->stats[stat].bytes;
+    to->weight.blocks += view->stats[stat].blocks;
+    to->allocated.bytes += s->allocated;
+    to->allocated.blocks += s->allocations;
+}
+
+static int heavier_group(const void *a, const void *b)
+{
+    const group *x = a, *y = b;
+    if (x->weight.bytes != y->weight.bytes)
+        return x->weight.bytes < y->weight.bytes ? 1 : -1;
+    if (x->allocated.bytes != y->allocated.bytes)
+        return x->allocated.bytes < y->allocated.bytes ? 1 : -1;
+    size_t n = x->bytes < y->bytes ? x->bytes : y->bytes;
+    int order = memcmp(x->name, y->name, n);
+    return order ? order : x->row < y->row ? -1 : x->row > y->row;
+}
+
+static int group_by_allocator(const hl_view *view, groups *g)
+{
+    for (uint32_t i = 0; i < view->model->stats.n; i++) {
+        const hl_stat *s = &view->model->stats.row[i];
+        group *to = hl_view_takes(view, s) ? group_named(g, s->allocator, strlen(s->allocator)) : NULL;
+        if (to)
+            add_stat(to, view, i);
+    }
+    qsort(g->at, g->n, sizeof *g->at, heavier_group);
+    return 0;
+}
+
+static int group_by_thread(const hl_view *view, groups *g)
+{
+    const hl_model *m = view->model;
+    g->at = calloc(m->threads.n + 1, sizeof *g->at);
+    if (!g->at)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < m->threads.n; i++)
+        g->at[i] = (group){.name = m->threads.row[i].name, .bytes = strlen(m->threads.row[i].name), .row = i};
+    g->at[m->threads.n] = (group){.name = "(unknown)", .bytes = 9, .row = HL_NO_ROW};
+    for (uint32_t i = 0; i < m->stats.n; i++)
+        if (hl_view_takes(view, &m->stats.row[i]))
+            add_stat(&g->at[m->stats.row[i].thread < m->threads.n ? m->stats.row[i].thread : m->threads.n], view, i);
+    for (uint32_t i = 0; i <= m->threads.n; i++)
+        if (g->at[i].allocated.blocks || g->at[i].weight.bytes)
+            g->at[g->n++] = g->at[i];
+    qsort(g->at, g->n, sizeof *g->at, heavier_group);
+    return 0;
+}
+
+/* "numpy" of numpy/core/numeric.py, "json" of json/decoder.py; the user's own files by their whole label. */
+static void name_module(const hl_file *file, const char **name, size_t *bytes)
+{
+    *name = file->label;
+    *bytes = strlen(file->label);
+    if (file->origin == HL_ORIGIN_USER || file->label[0] == '/' || file->label[0] == '<')
+        return;
+    const char *slash = strchr(file->label, '/');
+    *bytes = slash ? (size_t)(slash - file->label) : *bytes;
+    if (*bytes > 3 && memcmp(file->label + *bytes - 3, ".py", 3) == 0)
+        *bytes -= 3;
+}
+
+/* Each stack belongs to the module of its innermost frame outside the standard library, else of its innermost frame. */
+static int group_by_module(const hl_view *view, groups *g)
+{
+    const hl_model *m = view->model;
+    uint32_t *of_file = calloc(m->files.n + 1, sizeof *of_file), *of_stack = calloc(m->stacks.n, sizeof *of_stack);
+    if (!of_file || !of_stack) {
+        free(of_file);
+        free(of_stack);
+        return -ENOMEM;
+    }
+    group_named(g, "(no Python)", 11);
+    for (uint32_t i = 0; i < m->files.n; i++) {
+        const char *name;
+        size_t bytes;
+        name_module(&m->files.row[i], &name, &bytes);
+        group *to = group_named(g, name, bytes);
+        of_file[i] = to ? (uint32_t)(to - g->at) : 0;
+    }
+    for (uint32_t i = 1; i < m->stacks.n; i++) {
+        const hl_stack *s = &m->stacks.row[i];
+        uint32_t function = s->frame == HL_NO_ROW ? HL_NO_ROW : m->frames.row[s->frame].function;
+        uint32_t file = function == HL_NO_ROW ? HL_NO_ROW : m->functions.row[function].file;
+        /* of_stack: a file row + 1, of a file outside the standard library if there is one */
+        of_stack[i] = of_stack[s->parent];
+        bool library = file != HL_NO_ROW && m->files.row[file].origin != HL_ORIGIN_USER && m->files.row[file].origin != HL_ORIGIN_SITE;
+        bool above = of_stack[i] && m->files.row[of_stack[i] - 1].origin <= HL_ORIGIN_SITE;
+        if (file != HL_NO_ROW && !(library && above))
+            of_stack[i] = file + 1;
+    }
+    for (uint32_t i = 0; i < m->stats.n; i++) {
+        if (!hl_view_takes(view, &m->stats.row[i]))
+            continue;
+        uint32_t file = of_stack[m->stats.row[i].stack];
+        add_stat(&g->at[file ? of_file[file - 1] : 0], view, i);
+    }
+    free(of_file);
+    free(of_stack);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < g->n; i++)
+        if (g->at[i].allocated.blocks || g->at[i].weight.bytes)
+            g->at[kept++] = g->at[i];
+    g->n = kept;
+    qsort(g->at, g->n, sizeof *g->at, heavier_group);
+    return 0;
+}
+
+typedef int grouping(const hl_view *view, groups *g);
+
+/* ------------------------------------------------------------------------------------------------------------- text */
+
+static void put_fact(hl_grid *grid, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void put_fact(hl_grid *grid, const char *name, const char *format, ...)
+{
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    hl_grid_row(grid);
+    hl_grid_text(grid, name);
+    hl_grid_text(grid, text);
+}
+
+#define SIZE(n) hl_size_text((char[HL_NUMBER_BYTES]){0}, (int64_t)(n))
+#define COUNT(n) hl_count_text((char[HL_NUMBER_BYTES]){0}, (uint64_t)(n))
+#define SHARE(part, whole) hl_share_text((char[HL_NUMBER_BYTES]){0}, (uint64_t)(part), (uint64_t)(whole))
+#define TIME(ns) hl_time_text((char[HL_NUMBER_BYTES]){0}, (uint64_t)(ns))
+
+static void put_rss(hl_grid *grid, const totals *t, const rss_parts *p)
+{
+    put_fact(grid, "RSS", "peak %s", SIZE(t->rss_peak));
+    if (!p->known)
+        return;
+    put_fact(grid, "", "%s at the heap's peak:", SIZE(p->rss));
+    put_fact(grid, "", "%10s  heap", SIZE(p->heap));
+    if (p->slack)
+        put_fact(grid, "", "%10s  slack in the interpreter's arenas (mapped, no live object)", SIZE(p->slack));
+    put_fact(grid, "", "%10s  file pages (programs, libraries)", SIZE(p->file));
+    if (p->shared)
+        put_fact(grid, "", "%10s  shared memory", SIZE(p->shared));
+    if (p->rest >= 0)
+        put_fact(grid, "", "%10s  rest (allocators' caches, stacks, static data)", SIZE(p->rest));
+    else
+        put_fact(grid, "", "%10s  taken but not resident (never touched, or swapped out)", SIZE(p->rest));
+}
+
+static void put_facts(hl_report *r, const totals *t, const rss_parts *p)
+{
+    static const hl_column columns[] = {{.title = "", .style = HL_DIM}, {.title = ""}};
+    const hl_model *m = r->model;
+    hl_out_put(&r->out, "\n");
+    hl_grid grid = hl_grid_begin(&r->out, columns, 2);
+    grid.no_header = true;
+    if (r->view.process == HL_NO_ROW)
+        put_fact(&grid, "Heap", "peak %s in %s blocks at %s", SIZE(m->peak), COUNT(m->peak_blocks), TIME(m->peak_ns));
+    else
+        put_fact(&grid, "Heap", "peak %s in %s blocks at %s", SIZE(m->processes.row[r->view.process].peak),
+                 COUNT(m->processes.row[r->view.process].peak_blocks), TIME(m->processes.row[r->view.process].peak_ns));
+    put_fact(&grid, "", "%s %s in %s blocks", m->running ? "alive now" : "alive at the end", SIZE(t->live), COUNT(t->live_blocks));
+    put_fact(&grid, "Allocated", "%s in %s allocations", SIZE(t->allocated), COUNT(t->allocations));
+    put_fact(&grid, "Freed", "%s in %s frees (%s)", SIZE(t->freed), COUNT(t->frees), *SHARE(t->freed, t->allocated) ? SHARE(t->freed, t->allocated) : "nothing");
+    put_rss(&grid, t, p);
+    if (t->arena_peak)
+        put_fact(&grid, "Arenas", "peak %s mapped by the interpreter's own allocator", SIZE(t->arena_peak));
+    put_fact(&grid, "Program", "%s%s, %s thread%s, %u process%s", t->python ? "Python " : "not Python", t->python ? t->python : "",
+             COUNT(t->threads), t->threads == 1 ? "" : "s", m->processes.n, m->processes.n == 1 ? "" : "es");
+    int64_t lost = hl_model_number(m, "lost", 0), folded = hl_model_number(m, "folded_stacks", 0);
+    put_fact(&grid, "Recording", "%s events, %s lost; the program waited %s", COUNT(hl_model_number(m, "events", 0)),
+             lost ? COUNT(lost) : "none", TIME(hl_model_number(m, "waited_ns", 0)));
+    put_fact(&grid, "", "collector: %s of CPU, %s", TIME(hl_model_number(m, "collector_cpu_ns", 0)),
+             SIZE(hl_model_number(m, "collector_rss_peak", 0)));
+    if (folded)
+        put_fact(&grid, "", "%s light stacks are folded into (deeper); sums stay exact", COUNT(folded));
+    hl_grid_end(&grid);
+}
+
+static void put_top_lines(hl_report *r, const hl_weight *sites, bool by_count, hl_weight total)
+{
+    static const hl_column by_bytes_columns[] = {
+        {.title = "Bytes", .right = true, .style = HL_BOLD}, {.title = "Share", .right = true, .drop = 1},
+        {.title = "", .drop = 3, .style = HL_CYAN},          {.title = "Blocks", .right = true, .drop = 2},
+        {.title = "Line", .least = 18, .style = HL_GREEN},   {.title = "Function", .least = 12},
+        {.title = "Source", .drop = 5, .least = 24, .tail = true, .style = HL_DIM},
+    };
+    static const hl_column by_count_columns[] = {
+        {.title = "Allocations", .right = true, .style = HL_BOLD}, {.title = "Share", .right = true, .drop = 1},
+        {.title = "", .drop = 3, .style = HL_CYAN},                {.title = "Bytes", .right = true, .drop = 2},
+        {.title = "Line", .least = 18, .style = HL_GREEN},         {.title = "Function", .least = 12},
+        {.title = "Source", .drop = 5, .least = 24, .tail = true, .style = HL_DIM},
+    };
+    uint32_t n, top = r->rows ? (uint32_t)r->rows : TOP;
+    hl_ranked *ranked = hl_rank(sites, r->model->sites.n, by_count, &n);
+    if (!ranked) {
+        r->out.failed = true;
+        return;
+    }
+    hl_weight rest = total;
+    hl_grid grid = hl_grid_begin(&r->out, by_count ? by_count_columns : by_bytes_columns, 7);
+    grid.indent = 2;
+    for (uint32_t i = 0; i <= n && i <= top; i++) {
+        bool other = i == top || i == n;
+        hl_weight w = other ? rest : ranked[i].weight;
+        if (i == n || (other && !w.bytes && !w.blocks))
+            break;
+        rest.bytes -= other ? 0 : w.bytes;
+        rest.blocks -= other ? 0 : w.blocks;
+        hl_grid_row(&grid);
+        if (other)
+            hl_grid_style(&grid, HL_DIM);
+        if (by_count)
+            hl_grid_count(&grid, w.blocks);
+        else
+            hl_grid_size(&grid, w.bytes);
+        hl_grid_share(&grid, by_count ? w.blocks : w.bytes, by_count ? total.blocks : total.bytes);
+        if (other)
+            hl_grid_blank(&grid);
+        else
+            hl_grid_bar(&grid, by_count ? w.blocks : w.bytes, by_count ? total.blocks : total.bytes);
+        if (by_count)
+            hl_grid_size(&grid, w.bytes);
+        else
+            hl_grid_count(&grid, w.blocks);
+        if (other)
+            hl_grid_textf(&grid, "(%u other lines)", n - top);
+        else
+            hl_report_place(r, &grid, ranked[i].row, r->out.terminal.width >= 120);
+    }
+    hl_grid_end(&grid);
+    free(ranked);
+}
+
+/* Groups of four to one in size; that is two powers of two each. */
+static void put_sizes(hl_report *r, const uint64_t buckets[HL_SIZE_BUCKETS])
+{
+    static const hl_column columns[] = {{.title = "Size", .right = true}, {.title = "Allocations", .right = true}, {.title = "Share", .right = true}, {.title = "", .drop = 1, .style = HL_CYAN}};
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    uint64_t sums[34] = {buckets[0]}, total = buckets[0];
+    int first = -1, last = -1;
+    for (int b = 1; b < HL_SIZE_BUCKETS; b++) {
+        sums[1 + (b - 1) / 2] += buckets[b];
+        total += buckets[b];
+    }
+    for (int i = 0; i < 34; i++) {
+        first = first < 0 && sums[i] ? i : first;
+        last = sums[i] ? i : last;
+    }
+    if (first < 0)
+        return;
+    hl_report_heading(r, "Sizes of all allocations");
+    hl_grid grid = hl_grid_begin(&r->out, columns, 4);
+    grid.indent = 2;
+    for (int i = first; i <= last; i++) {
+        hl_grid_row(&grid);
+        if (i == 0) {
+            hl_grid_text(&grid, "0 B");
+        } else { /* [4^(i-1), 4^i) bytes */
+            unsigned from = 2 * (unsigned)(i - 1), to = from + 2;
+            if (i < 6)
+                hl_grid_textf(&grid, "%u to %u B", 1u << from, (1u << to) - 1);
+            else
+                hl_grid_textf(&grid, "from %u %s", 1u << from % 10, units[from / 10]);
+        }
+        hl_grid_count(&grid, sums[i]);
+        hl_grid_share(&grid, sums[i], total);
+        hl_grid_bar(&grid, sums[i], total);
+    }
+    hl_grid_end(&grid);
+}
+
+static void put_groups(hl_report *r, const char *title, grouping *by, uint32_t top)
+{
+    hl_column columns[] = {
+        {.title = "Bytes", .right = true, .style = HL_BOLD}, {.title = "Share", .right = true, .drop = 1},
+        {.title = "", .drop = 4, .style = HL_CYAN},          {.title = "Blocks", .right = true, .drop = 3},
+        {.title = "Allocated", .right = true},               {.title = "Allocations", .right = true, .drop = 2},
+        {.title = "", .least = 16},
+    };
+    groups g = {0};
+    if (by(&r->view, &g) != 0) {
+        r->out.failed = true;
+        return;
+    }
+    hl_report_heading(r, "%s", title);
+    hl_grid grid = hl_grid_begin(&r->out, columns, 7);
+    grid.indent = 2;
+    group rest = {0};
+    uint32_t others = 0;
+    hl_weight total = r->view.total;
+    for (uint32_t i = 0; i < g.n; i++) {
+        if (i >= top && g.n > top + 1) {
+            rest.weight.bytes += g.at[i].weight.bytes;
+            rest.weight.blocks += g.at[i].weight.blocks;
+            rest.allocated.bytes += g.at[i].allocated.bytes;
+            rest.allocated.blocks += g.at[i].allocated.blocks;
+            others++;
+            if (i + 1 < g.n)
+                continue;
+        }
+        const group *row = others ? &rest : &g.at[i];
+        hl_grid_row(&grid);
+        if (others)
+            hl_grid_style(&grid, HL_DIM);
+        hl_grid_size(&grid, row->weight.bytes);
+        hl_grid_share(&grid, row->weight.bytes, total.bytes);
+        hl_grid_bar(&grid, others ? 0 : row->weight.bytes, total.bytes);
+        hl_grid_count(&grid, row->weight.blocks);
+        hl_grid_size(&grid, row->allocated.bytes);
+        hl_grid_count(&grid, row->allocated.blocks);
+        const hl_thread *thread = by == group_by_thread && row->row != HL_NO_ROW && !others ? &r->model->threads.row[row->row] : NULL;
+        if (others)
+            hl_grid_textf(&grid, "(%u others)", others);
+        else if (thread && thread->tid)
+            hl_grid_textf(&grid, "%.*s (%lld)", (int)row->bytes, row->name, (long long)thread->tid);
+        else if (thread)
+            hl_grid_textf(&grid, "%.*s (%llu threads)", (int)row->bytes, row->name, (unsigned long long)thread->threads);
+        else
+            hl_grid_textf(&grid, "%.*s", (int)row->bytes, row->name);
+    }
+    hl_grid_end(&grid);
+    free(g.at);
+}
+
+static void put_processes(hl_report *r)
+{
+    static const hl_column columns[] = {{.title = "Peak", .right = true, .style = HL_BOLD}, {.title = "Allocated", .right = true, .drop = 1}, {.title = "Pid", .right = true}, {.title = "", .least = 20}};
+    const hl_model *m = r->model;
+    uint32_t n, top = 8;
+    hl_weight *peaks = calloc(m->processes.n, sizeof *peaks);
+    for (uint32_t i = 0; peaks && i < m->processes.n; i++)
+        peaks[i] = (hl_weight){m->processes.row[i].peak, m->processes.row[i].allocated + 1};
+    hl_ranked *ranked = peaks ? hl_rank(peaks, m->processes.n, false, &n) : NULL;
+    if (!ranked) {
+        r->out.failed = true;
+        free(peaks);
+        return;
+    }
+    hl_report_heading(r, "Processes (heapline processes shows the tree)");
+    hl_grid grid = hl_grid_begin(&r->out, columns, 4);
+    grid.indent = 2;
+    for (uint32_t i = 0; i < n && i < top; i++) {
+        const hl_process *p = &m->processes.row[ranked[i].row];
+        hl_grid_row(&grid);
+        hl_grid_size(&grid, p->peak);
+        hl_grid_size(&grid, p->allocated);
+        hl_grid_textf(&grid, "%lld", (long long)p->pid);
+        hl_grid_text(&grid, p->command);
+    }
+    if (n > top) {
+        hl_grid_row(&grid);
+        hl_grid_style(&grid, HL_DIM);
+        hl_grid_blank(&grid);
+        hl_grid_blank(&grid);
+        hl_grid_blank(&grid);
+        hl_grid_textf(&grid, "(%u others)", n - top);
+    }
+    hl_grid_end(&grid);
+    free(ranked);
+    free(peaks);
+}
+
+static void put_notes(hl_report *r)
+{
+    const hl_model *m = r->model;
+    if (!m->notes.n)
+        return;
+    hl_report_heading(r, "Notes");
+    for (uint32_t i = 0; i < m->notes.n; i++) {
+        hl_out clean;
+        hl_out_begin(&clean, r->out.terminal);
+        if (m->notes.row[i].process != HL_NO_ROW)
+            hl_outf(&clean, "process %lld: ", (long long)m->processes.row[m->notes.row[i].process].pid);
+        hl_out_clean(&clean, m->notes.row[i].text, strlen(m->notes.row[i].text));
+        hl_report_remark(r, "  %.*s", (int)(clean.bytes < 900 ? clean.bytes : 900), clean.bytes ? clean.at : "");
+        hl_out_release(&clean);
+    }
+}
+
+static int write_text(hl_report *r, const totals *t, const rss_parts *parts, const uint64_t buckets[HL_SIZE_BUCKETS])
+{
+    char title[96];
+    int error = hl_report_head(r);
+    if (error)
+        return error;
+    hl_weight *sites = hl_view_by_site(&r->view, r->leaf);
+    hl_view allocated = {0};
+    hl_selection all = r->view.selection;
+    all.moment = HL_ALLOCATED;
+    error = sites ? hl_view_open(&allocated, r->model, &all, r->why, sizeof r->why) : -ENOMEM;
+    hl_weight *counts = error ? NULL : hl_view_by_site(&allocated, r->leaf);
+    if (counts) {
+        hl_report_heading(r, "Lines by bytes, %s", hl_view_title(&r->view, title, sizeof title));
+        put_top_lines(r, sites, false, r->view.total);
+        put_facts(r, t, parts);
+        hl_report_heading(r, "Lines by number of allocations");
+        put_top_lines(r, counts, true, allocated.total);
+        put_sizes(r, buckets);
+        put_groups(r, "Allocators", group_by_allocator, 20);
+        put_groups(r, "Modules", group_by_module, 8);
+        if (r->model->threads.n > 1)
+            put_groups(r, "Threads", group_by_thread, 8);
+        if (r->model->processes.n > 1 && r->view.process == HL_NO_ROW)
+            put_processes(r);
+        put_notes(r);
+    } else if (!error) {
+        error = -ENOMEM;
+    }
+    free(sites);
+    free(counts);
+    hl_view_release(&allocated);
+    return error;
+}
+
+/* ------------------------------------------------------------------------------------------------------------- JSON */
+
+static void json_or_null(hl_json *json, const char *key, const hl_model *m, const char *meta)
+{
+    int64_t value = hl_model_number(m, meta, -1);
+    if (value < 0)
+        hl_json_null(json, key);
+    else
+        hl_json_int(json, key, value);
+}
+
+static void json_lines(hl_report *r, hl_json *json, const char *key, const hl_view *view, bool by_count)
+{
+    hl_weight *sites = hl_view_by_site(view, r->leaf);
+    uint32_t n = 0, top = r->rows ? (uint32_t)r->rows : TOP;
+    hl_ranked *ranked = sites ? hl_rank(sites, r->model->sites.n, by_count, &n) : NULL;
+    if (!ranked)
+        r->out.failed = true;
+    hl_json_array(json, key);
+    for (uint32_t i = 0; i < n && i < top; i++) {
+        hl_json_row(json, NULL);
+        hl_report_json_site(r->model, json, ranked[i].row);
+        hl_json_int(json, "bytes", (int64_t)ranked[i].weight.bytes);
+        hl_json_int(json, "count", (int64_t)ranked[i].weight.blocks);
+        hl_json_end(json);
+    }
+    hl_json_end(json);
+    free(ranked);
+    free(sites);
+}
+
+static void json_groups(hl_report *r, hl_json *json, const char *key, grouping *by)
+{
+    groups g = {0};
+    if (by(&r->view, &g) != 0)
+        r->out.failed = true;
+    hl_json_array(json, key);
+    for (uint32_t i = 0; i < g.n; i++) {
+        hl_json_row(json, NULL);
+        hl_json_bytes(json, "name", g.at[i].name, g.at[i].bytes);
+        if (by == group_by_thread && g.at[i].row != HL_NO_ROW) {
+            const hl_thread *t = &r->model->threads.row[g.at[i].row];
+            if (t->tid)
+                hl_json_int(json, "tid", t->tid);
+            else
+                hl_json_null(json, "tid");
+            hl_json_int(json, "threads", (int64_t)t->threads);
+            hl_json_int(json, "pid", t->process == HL_NO_ROW ? 0 : r->model->processes.row[t->process].pid);
+        }
+        hl_json_int(json, "bytes", (int64_t)g.at[i].weight.bytes);
+        hl_json_int(json, "count", (int64_t)g.at[i].weight.blocks);
+        hl_json_int(json, "allocated_bytes", (int64_t)g.at[i].allocated.bytes);
+        hl_json_int(json, "allocations", (int64_t)g.at[i].allocated.blocks);
+        hl_json_end(json);
+    }
+    hl_json_end(json);
+    free(g.at);
+}
+
+static void json_rss(hl_json *json, const rss_parts *p)
+{
+    if (!p->known) {
+        hl_json_null(json, "rss_at_peak");
+        return;
+    }
+    hl_json_object(json, "rss_at_peak");
+    hl_json_seconds(json, "time_s", p->time_ns);
+    hl_json_int(json, "rss_bytes", p->rss);
+    hl_json_int(json, "heap_bytes", p->heap);
+    hl_json_int(json, "arena_slack_bytes", p->slack);
+    hl_json_int(json, "file_bytes", p->file);
+    hl_json_int(json, "shared_bytes", p->shared);
+    hl_json_int(json, "rest_bytes", p->rest);
+    hl_json_end(json);
+}
+
+static void json_sizes(hl_json *json, const uint64_t buckets[HL_SIZE_BUCKETS])
+{
+    hl_json_array(json, "sizes");
+    for (int b = 0; b < HL_SIZE_BUCKETS; b++) {
+        if (!buckets[b])
+            continue;
+        hl_json_row(json, NULL);
+        hl_json_int(json, "from", b == 0 ? 0 : (int64_t)(UINT64_C(1) << (b - 1)));
+        hl_json_int(json, "below", b == 0 ? 1 : b < 63 ? (int64_t)(UINT64_C(1) << b) : INT64_MAX);
+        hl_json_int(json, "count", (int64_t)buckets[b]);
+        hl_json_end(json);
+    }
+    hl_json_end(json);
+}
+
+static int write_json(hl_report *r, const totals *t, const rss_parts *parts, const uint64_t buckets[HL_SIZE_BUCKETS])
+{
+    const hl_model *m = r->model;
+    const hl_process *only = r->view.process == HL_NO_ROW ? NULL : &m->processes.row[r->view.process];
+    int64_t end_ns = hl_model_number(m, "root_end_ns", -1), number = hl_model_number(m, "signal", -1);
+    hl_json json = hl_report_json(r, "heapline.stats/1");
+    hl_out verdict;
+    hl_out_begin(&verdict, (hl_terminal){.width = 80, .utf8 = true});
+    hl_verdict_ending(m, &verdict);
+    hl_json_text(&json, "command", hl_model_text(m, "command", ""));
+    hl_json_bytes(&json, "verdict", verdict.bytes ? verdict.at : "", verdict.bytes);
+    hl_out_release(&verdict);
+    json_or_null(&json, "exit", m, "exit_status");
+    json_or_null(&json, "signal", m, "signal");
+    hl_json_text(&json, "signal_name", number >= 0 ? hl_signal_name(number) : NULL);
+    hl_json_bool(&json, "out_of_memory", hl_model_text(m, "oom_scope", NULL) != NULL);
+    hl_json_text(&json, "out_of_memory_scope", hl_model_text(m, "oom_scope", NULL));
+    hl_json_int(&json, "out_of_memory_limit_bytes", hl_model_number(m, "oom_limit", 0));
+    hl_json_seconds(&json, "duration_s", end_ns >= 0 ? (uint64_t)end_ns : m->now_ns);
+    hl_json_int(&json, "peak_bytes", (int64_t)(only ? only->peak : m->peak));
+    hl_json_int(&json, "peak_blocks", (int64_t)(only ? only->peak_blocks : m->peak_blocks));
+    hl_json_seconds(&json, "peak_time_s", only ? only->peak_ns : m->peak_ns);
+    hl_json_int(&json, "peak_bound_bytes", (int64_t)(only ? only->peak : m->peak_bound));
+    hl_json_int(&json, "allocations", (int64_t)t->allocations);
+    hl_json_int(&json, "allocated_bytes", (int64_t)t->allocated);
+    hl_json_int(&json, "frees", (int64_t)t->frees);
+    hl_json_int(&json, "freed_bytes", (int64_t)t->freed);
+    hl_json_int(&json, "live_end_bytes", (int64_t)t->live);
+    hl_json_int(&json, "live_end_blocks", (int64_t)t->live_blocks);
+    hl_json_int(&json, "unknown_frees", (int64_t)t->unknown_frees);
+    hl_json_int(&json, "inherited_frees", (int64_t)t->inherited_frees);
+    hl_json_int(&json, "arena_peak_bytes", (int64_t)t->arena_peak);
+    hl_json_int(&json, "rss_peak_bytes", (int64_t)t->rss_peak);
+    json_rss(&json, parts);
+    hl_json_int(&json, "threads", (int64_t)t->threads);
+    hl_json_int(&json, "processes", m->processes.n);
+    hl_json_int(&json, "events", hl_model_number(m, "events", 0));
+    hl_json_int(&json, "events_lost", hl_model_number(m, "lost", 0));
+    hl_json_seconds(&json, "waited_s", (uint64_t)hl_model_number(m, "waited_ns", 0));
+    hl_json_seconds(&json, "collector_cpu_s", (uint64_t)hl_model_number(m, "collector_cpu_ns", 0));
+    hl_json_int(&json, "collector_rss_peak_bytes", hl_model_number(m, "collector_rss_peak", 0));
+    hl_json_int(&json, "folded_stacks", hl_model_number(m, "folded_stacks", 0));
+    hl_json_text(&json, "python", t->python);
+    hl_view allocated = {0};
+    hl_selection all = r->view.selection;
+    all.moment = HL_ALLOCATED;
+    int error = hl_view_open(&allocated, r->model, &all, r->why, sizeof r->why);
+    if (error)
+        return error;
+    json_lines(r, &json, "top_by_bytes", &r->view, false);
+    json_lines(r, &json, "top_by_count", &allocated, true);
+    hl_view_release(&allocated);
+    json_sizes(&json, buckets);
+    json_groups(r, &json, "by_allocator", group_by_allocator);
+    json_groups(r, &json, "by_module", group_by_module);
+    json_groups(r, &json, "by_thread", group_by_thread);
+    hl_json_array(&json, "notes");
+    for (uint32_t i = 0; i < m->notes.n; i++)
+        hl_json_text(&json, NULL, m->notes.row[i].text);
+    hl_json_end(&json);
+    hl_json_end(&json);
+    return 0;
+}
+
+int hl_report_stats(hl_report *r)
+{
+    totals t = sum_totals(r);
+    rss_parts parts;
+    uint64_t buckets[HL_SIZE_BUCKETS];
+    int error = divide_rss(r, &parts);
+    if (!error && (error = hl_view_sizes(&r->view, buckets)))
+        snprintf(r->why, sizeof r->why, "damaged: sizes cannot be read");
+    if (error)
+        return error;
+    return r->json ? write_json(r, &t, &parts, buckets) : write_text(r, &t, &parts, buckets);
+}
