@@ -5,5 +5,7 @@ const hl_command hl_commands[] = {
     {"env", "print variables that make programs record themselves", hl_cmd_env, HL_GROUP_RECORD},
     {"status", "list running recordings", hl_cmd_status, HL_GROUP_RECORD},
     {"stop", "end a recording, leave its programs running", hl_cmd_stop, HL_GROUP_RECORD},
+    {"stats", "one page: how it ended, peak, totals, heaviest lines", hl_cmd_stats, HL_GROUP_READ},
+    {"table", "lines of code that hold memory, heaviest first", hl_cmd_table, HL_GROUP_READ},
     {0},
 };

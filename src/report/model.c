@@ -21,8 +21,6 @@ typedef struct loader {
     char *why;
     size_t why_bytes;
     hl_map site_rows;
-    const char *allocators[32]; /* interned names */
-    uint32_t allocator_count;
     char *directory; /* with a slash at its end; of the recording */
 } loader;
 
@@ -232,20 +230,8 @@ static int fill_stack(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
     if (stack->parent >= index)
         stack->parent = 0;
     stack->frame = sqlite3_column_type(row, 2) == SQLITE_NULL ? HL_NO_ROW : ROW_OF(m->frames, sqlite3_column_int64(row, 2));
-    const char *kind = (const char *)sqlite3_column_text(row, 3);
-    switch (kind ? kind[0] : 'p') {
-    case 'd':
-        stack->kind = HL_STACK_DEEPER;
-        break;
-    case 'r':
-        stack->kind = HL_STACK_ROOT;
-        break;
-    case 'n':
-        stack->kind = strcmp(kind, "native") == 0 ? HL_STACK_NATIVE : HL_STACK_NO_PYTHON;
-        break;
-    default:
-        stack->kind = HL_STACK_PYTHON;
-    }
+    int64_t kind = sqlite3_column_int64(row, 3);
+    stack->kind = kind >= HL_STACK_ROOT && kind <= HL_STACK_NATIVE ? (hl_stack_kind)kind : HL_STACK_PYTHON;
     stack->depth = m->stacks.row[stack->parent].depth + 1;
     return 0;
 }
@@ -299,27 +285,25 @@ static int fill_thread(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
     return thread->name ? 0 : -ENOMEM;
 }
 
-static const char *allocator_name(loader *l, const char *name)
+static int fill_allocator(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
 {
-    for (uint32_t i = 0; i < l->allocator_count; i++)
-        if (strcmp(l->allocators[i], name) == 0)
-            return l->allocators[i];
-    if (l->allocator_count == sizeof l->allocators / sizeof *l->allocators)
-        return l->allocators[0]; /* only a broken file has so many */
-    return l->allocators[l->allocator_count++] = keep_string(l->model, name, strlen(name));
+    hl_allocator_name *allocator = into;
+    allocator->id = sqlite3_column_int64(row, 0);
+    allocator->name = column_text(l, row, 1, "");
+    return allocator->name ? 0 : -ENOMEM;
 }
 
 static int fill_stat(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
 {
     hl_model *m = l->model;
     hl_stat *stat = into;
-    const char *allocator = (const char *)sqlite3_column_text(row, 4);
+    uint32_t allocator = ROW_OF(m->allocators, sqlite3_column_int64(row, 4));
     *stat = (hl_stat){
         .id = sqlite3_column_int64(row, 0),
         .stack = ROW_OF(m->stacks, sqlite3_column_int64(row, 1)),
         .process = ROW_OF(m->processes, sqlite3_column_int64(row, 2)),
         .thread = ROW_OF(m->threads, sqlite3_column_int64(row, 3)),
-        .allocator = allocator_name(l, allocator ? allocator : ""),
+        .allocator = allocator == HL_NO_ROW ? "(unknown)" : m->allocators.row[allocator].name,
         .allocations = column_count(row, 5),
         .allocated = column_count(row, 6),
         .frees = column_count(row, 7),
@@ -337,7 +321,7 @@ static int fill_stat(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
         snprintf(l->why, l->why_bytes, "damaged: a row belongs to no process");
         return -EIO;
     }
-    return stat->allocator ? 0 : -ENOMEM;
+    return 0;
 }
 
 static int fill_note(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
@@ -498,7 +482,8 @@ static int load_tables(loader *l)
                       "WHERE mapping.process = process.id AND class = 'arena') FROM process ORDER BY id",
                       &m->processes, sizeof *m->processes.row, fill_process)) ||
         (error = load(l, "SELECT id, process, tid, name, threads FROM thread ORDER BY id", &m->threads, sizeof *m->threads.row,
-                      fill_thread)))
+                      fill_thread)) ||
+        (error = load(l, "SELECT id, name FROM allocator ORDER BY id", &m->allocators, sizeof *m->allocators.row, fill_allocator)))
         return error;
     if (m->stacks.n == 0) { /* a profile from before the first event: the root is always there */
         m->stacks.row = calloc(1, sizeof *m->stacks.row);
@@ -549,6 +534,7 @@ void hl_model_release(hl_model *m)
     free(m->stacks.row);
     free(m->processes.row);
     free(m->threads.row);
+    free(m->allocators.row);
     free(m->stats.row);
     free(m->notes.row);
     for (hl_strings *chunk = m->strings, *next; chunk; chunk = next) {

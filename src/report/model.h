@@ -55,6 +55,7 @@ typedef struct hl_site {
     int32_t line;      /* 0: unknown */
 } hl_site;
 
+/* As in the schema. */
 typedef enum hl_stack_kind { HL_STACK_ROOT, HL_STACK_PYTHON, HL_STACK_NO_PYTHON, HL_STACK_DEEPER, HL_STACK_NATIVE } hl_stack_kind;
 typedef struct hl_stack {
     int64_t id;
@@ -86,9 +87,14 @@ typedef struct hl_thread {
 typedef struct hl_stat {
     int64_t id;
     uint32_t stack, process, thread; /* rows; thread HL_NO_ROW: unknown */
-    const char *allocator;           /* interned: equal names are one pointer */
+    const char *allocator;
     uint64_t allocations, allocated, frees, freed, live, live_blocks, peak, peak_blocks, tree_peak, tree_peak_blocks;
 } hl_stat;
+
+typedef struct hl_allocator_name {
+    int64_t id;
+    const char *name;
+} hl_allocator_name;
 
 typedef struct hl_note {
     uint32_t process; /* HL_NO_ROW: of the recording */
@@ -112,6 +118,7 @@ typedef struct hl_model {
     HL_ARRAY(hl_stack) stacks;
     HL_ARRAY(hl_process) processes;
     HL_ARRAY(hl_thread) threads;
+    HL_ARRAY(hl_allocator_name) allocators;
     HL_ARRAY(hl_stat) stats;
     HL_ARRAY(hl_note) notes;
     hl_origin yours;       /* files of this origin count as the user's: USER unless the program has none */

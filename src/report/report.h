@@ -17,7 +17,7 @@
 #include "source.h"
 #include "verdict.h"
 
-typedef enum hl_sort { HL_SORT_BYTES, HL_SORT_COUNT, HL_SORT_OWN, HL_SORT_PLACE } hl_sort;
+typedef enum hl_sort { HL_SORT_BYTES, HL_SORT_COUNT, HL_SORT_PLACE, HL_SORT_OWN } hl_sort; /* as the commands list them */
 
 enum { HL_ALL_ROWS = 0 };
 

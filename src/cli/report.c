@@ -1,0 +1,128 @@
+/* See report.h. */
+#include "report.h"
+
+#include "profile.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *const hl_colour_choices[] = {"auto", "always", "never", NULL};
+
+/* "--temporary 16" means --temporary=16: the number's place is taken by nothing else. */
+static char *join_temporary(int argc, char **argv)
+{
+    for (int i = 1; i + 1 < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--temporary") != 0 || !*argv[i + 1] || argv[i + 1][strspn(argv[i + 1], "0123456789")])
+            continue;
+        char *joined = malloc(strlen(argv[i + 1]) + sizeof "--temporary=");
+        if (!joined)
+            return NULL;
+        strcat(strcpy(joined, "--temporary="), argv[i + 1]);
+        argv[i] = joined;
+        memmove(argv + i + 1, argv + i + 2, (size_t)(argc - i - 1) * sizeof *argv); /* the null too */
+        return joined;
+    }
+    return NULL;
+}
+
+static int choose_moment(const hl_syntax *syntax, const hl_report_options *o, hl_selection *selection)
+{
+    int given = (o->at != NULL) + o->leaks + o->allocated + (o->temporary != HL_NO_TEMPORARY);
+    if (given > 1)
+        return hl_options_mistake(syntax, "--at, --leaks, --allocated and --temporary exclude each other");
+    if (o->leaks)
+        selection->moment = HL_LEAKED;
+    else if (o->allocated)
+        selection->moment = HL_ALLOCATED;
+    else if (o->temporary != HL_NO_TEMPORARY)
+        *selection = (hl_selection){.moment = HL_TEMPORARY, .within = o->temporary};
+    else if (!o->at || strcmp(o->at, "peak") == 0)
+        selection->moment = HL_AT_PEAK;
+    else if (strcmp(o->at, "end") == 0)
+        selection->moment = HL_AT_END;
+    else if (hl_time_parse(o->at, 0, &selection->time_ns) == 0)
+        selection->moment = HL_AT_TIME;
+    else
+        return hl_options_mistake(syntax, "--at %s: neither peak, end, a time (12.5s, 850ms, 2m) nor a share of the run (80%%)", o->at);
+    return -1;
+}
+
+static int complain(const char *path, const char *why, int error)
+{
+    hl_error("%s: %s", path, *why ? why : hl_error_text(error));
+    return HL_EXIT_NOT_A_PROFILE;
+}
+
+static int write_out(hl_report *r)
+{
+    int error = hl_out_write(&r->out, STDOUT_FILENO);
+    if (error == 0 || error == -EPIPE) /* the reader has seen enough */
+        return HL_EXIT_OK;
+    hl_error("cannot write the report: %s", hl_error_text(error));
+    return HL_EXIT_NOT_A_PROFILE;
+}
+
+static int make(hl_report *r, const hl_report_options *o, hl_selection selection, hl_report_writer *writer, const char *path)
+{
+    if (selection.moment == HL_AT_TIME)
+        hl_time_parse(o->at, r->model->now_ns, &selection.time_ns);
+    selection.pid = (int64_t)o->pid;
+    selection.thread = o->thread;
+    int error = hl_view_open(&r->view, r->model, &selection, r->why, sizeof r->why);
+    if (error)
+        return complain(path, r->why, error);
+    error = hl_sources_begin(&r->sources, r->model);
+    if (!error)
+        error = writer(r);
+    int status = error ? complain(path, r->why, error) : write_out(r);
+    hl_sources_release(&r->sources);
+    hl_view_release(&r->view);
+    return status;
+}
+
+int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_writer *writer, uint64_t rows, bool takes_names)
+{
+    hl_report_options o = {.temporary = HL_NO_TEMPORARY, .rows = HL_NO_NUMBER};
+    hl_selection selection = {0};
+    char *joined = join_temporary(argc, argv);
+    if (joined)
+        argc--;
+    int status = hl_options_parse(syntax, &argc, argv, &o);
+    if (status < 0)
+        status = choose_moment(syntax, &o, &selection);
+    if (status < 0 && argc == 0)
+        status = hl_options_mistake(syntax, "which profile? (name the file that heapline run wrote)");
+    if (status < 0 && argc > 1 && !takes_names)
+        status = hl_options_mistake(syntax, "%s: one profile at a time", argv[1]);
+    if (status < 0 && o.json && o.csv)
+        status = hl_options_mistake(syntax, "--json and --csv exclude each other");
+    if (status >= 0) {
+        free(joined);
+        return status;
+    }
+    signal(SIGPIPE, SIG_IGN); /* a pipe that closes early is told by write */
+
+    hl_report r = {.path = argv[0], .json = o.json, .csv = o.csv, .leaf = o.leaf, .sort = (hl_sort)o.sort, .names = argv + 1,
+                   .name_count = argc - 1};
+    r.rows = o.rows != HL_NO_NUMBER ? o.rows : o.json || o.csv ? HL_ALL_ROWS : rows;
+    hl_out_begin(&r.out, hl_terminal_of(STDOUT_FILENO, (hl_colour)o.colour));
+    if (r.json || r.csv)
+        r.out.terminal.colour = false;
+    hl_profile *profile;
+    int error = hl_profile_open(&profile, r.path, r.why, sizeof r.why);
+    if (error) {
+        status = complain(r.path, r.why, error);
+    } else {
+        error = hl_model_load(&r.model, hl_profile_database(profile), r.why, sizeof r.why);
+        status = error ? complain(r.path, r.why, error) : make(&r, &o, selection, writer, r.path);
+        if (!error)
+            hl_model_release(r.model);
+        hl_profile_close(profile);
+    }
+    hl_out_release(&r.out);
+    free(joined);
+    return status;
+}
