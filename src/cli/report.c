@@ -46,7 +46,8 @@ static int choose_moment(const hl_syntax *syntax, const hl_report_options *o, hl
     else if (hl_time_parse(o->at, 0, &selection->time_ns) == 0)
         selection->moment = HL_AT_TIME;
     else
-        return hl_options_mistake(syntax, "--at %s: neither peak, end, a time (12.5s, 850ms, 2m) nor a share of the run (80%%)", o->at);
+        return hl_options_mistake(
+            syntax, "--at %s: neither peak, end, a time (12.5s, 850ms, 2m) nor a share of the run (80%%)", o->at);
     return -1;
 }
 
@@ -65,7 +66,8 @@ static int write_out(hl_report *r)
     return HL_EXIT_NOT_A_PROFILE;
 }
 
-static int make(hl_report *r, const hl_report_options *o, hl_selection selection, hl_report_writer *writer, const char *path)
+static int make(hl_report *r, const hl_report_options *o, hl_selection selection, hl_report_writer *writer,
+                const char *path)
 {
     if (selection.moment == HL_AT_TIME)
         hl_time_parse(o->at, r->model->now_ns, &selection.time_ns);
@@ -83,7 +85,8 @@ static int make(hl_report *r, const hl_report_options *o, hl_selection selection
     return status;
 }
 
-int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_writer *writer, uint64_t rows, bool takes_names)
+int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_writer *writer, uint64_t rows,
+                      bool takes_names)
 {
     hl_report_options o = {.temporary = HL_NO_TEMPORARY, .rows = HL_NO_NUMBER};
     hl_selection selection = {0};
@@ -105,7 +108,12 @@ int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_
     }
     signal(SIGPIPE, SIG_IGN); /* a pipe that closes early is told by write */
 
-    hl_report r = {.path = argv[0], .json = o.json, .csv = o.csv, .leaf = o.leaf, .sort = (hl_sort)o.sort, .names = argv + 1,
+    hl_report r = {.path = argv[0],
+                   .json = o.json,
+                   .csv = o.csv,
+                   .leaf = o.leaf,
+                   .sort = (hl_sort)o.sort,
+                   .names = argv + 1,
                    .name_count = argc - 1};
     r.rows = o.rows != HL_NO_NUMBER ? o.rows : o.json || o.csv ? HL_ALL_ROWS : rows;
     hl_out_begin(&r.out, hl_terminal_of(STDOUT_FILENO, (hl_colour)o.colour));

@@ -5,8 +5,8 @@
 #ifndef HL_CLI_REPORT_H
 #define HL_CLI_REPORT_H
 
-#include "cli.h"
 #include "../report/report.h"
+#include "cli.h"
 
 typedef struct hl_report_options {
     bool json, csv, leaf, leaks, allocated;
@@ -21,27 +21,59 @@ typedef struct hl_report_options {
 /* Rows of an option table. */
 extern const char *const hl_colour_choices[];
 #define HL_REPORT_SET(field) HL_SETS(hl_report_options, field)
-#define HL_OPTIONS_VIEW                                                                                                            \
-    {.name = "at", .kind = HL_OPTION_TEXT, .value = "WHEN", .help = "what is alive at the peak (default), the end or a time: peak, end, 12.5s, 80%", HL_REPORT_SET(at)}, \
-    {.name = "leaks", .kind = HL_OPTION_FLAG, .help = "what was never freed", HL_REPORT_SET(leaks)},                               \
-    {.name = "allocated", .kind = HL_OPTION_FLAG, .help = "everything allocated, freed or not", HL_REPORT_SET(allocated)},         \
-    {.name = "temporary", .kind = HL_OPTION_OPTIONAL_NUMBER, .value = "N", .absent = 1, .most = 1024, .help = "what was freed within N later allocations of its thread (default 1)", HL_REPORT_SET(temporary)}, \
-    {.name = "pid", .kind = HL_OPTION_NUMBER, .value = "PID", .least = 1, .most = INT32_MAX, .help = "only this process", HL_REPORT_SET(pid)}
-#define HL_OPTION_THREAD                                                                                                           \
-    {.name = "thread", .kind = HL_OPTION_TEXT, .value = "NAME", .help = "only threads of this name, or the thread with this id", HL_REPORT_SET(thread)}
-#define HL_OPTION_LEAF                                                                                                             \
-    {.name = "leaf", .kind = HL_OPTION_FLAG, .help = "charge the innermost frame, also inside libraries", HL_REPORT_SET(leaf)}
-#define HL_OPTION_ROWS(what)                                                                                                       \
-    {.name = "rows", .letter = 'n', .kind = HL_OPTION_NUMBER, .value = "N", .help = what, HL_REPORT_SET(rows)}
-#define HL_OPTION_JSON                                                                                                             \
-    {.name = "json", .kind = HL_OPTION_FLAG, .help = "write JSON", HL_REPORT_SET(json)}
-#define HL_OPTION_CSV                                                                                                              \
-    {.name = "csv", .kind = HL_OPTION_FLAG, .help = "write CSV", HL_REPORT_SET(csv)}
-#define HL_OPTION_COLOUR                                                                                                           \
-    {.name = "color", .kind = HL_OPTION_CHOICE, .value = "WHEN", .choices = hl_colour_choices, .help = "auto (default), always, never", HL_REPORT_SET(colour)}
+#define HL_OPTIONS_VIEW                                                                                                \
+    {.name = "at",                                                                                                     \
+     .kind = HL_OPTION_TEXT,                                                                                           \
+     .value = "WHEN",                                                                                                  \
+     .help = "what is alive at the peak (default), the end or a time: peak, end, 12.5s, 80%",                          \
+     HL_REPORT_SET(at)},                                                                                               \
+        {.name = "leaks", .kind = HL_OPTION_FLAG, .help = "what was never freed", HL_REPORT_SET(leaks)},               \
+        {.name = "allocated",                                                                                          \
+         .kind = HL_OPTION_FLAG,                                                                                       \
+         .help = "everything allocated, freed or not",                                                                 \
+         HL_REPORT_SET(allocated)},                                                                                    \
+        {.name = "temporary",                                                                                          \
+         .kind = HL_OPTION_OPTIONAL_NUMBER,                                                                            \
+         .value = "N",                                                                                                 \
+         .absent = 1,                                                                                                  \
+         .most = 1024,                                                                                                 \
+         .help = "what was freed within N later allocations of its thread (default 1)",                                \
+         HL_REPORT_SET(temporary)},                                                                                    \
+    {                                                                                                                  \
+        .name = "pid", .kind = HL_OPTION_NUMBER, .value = "PID", .least = 1, .most = INT32_MAX,                        \
+        .help = "only this process", HL_REPORT_SET(pid)                                                                \
+    }
+#define HL_OPTION_THREAD                                                                                               \
+    {                                                                                                                  \
+        .name = "thread", .kind = HL_OPTION_TEXT, .value = "NAME",                                                     \
+        .help = "only threads of this name, or the thread with this id", HL_REPORT_SET(thread)                         \
+    }
+#define HL_OPTION_LEAF                                                                                                 \
+    {                                                                                                                  \
+        .name = "leaf", .kind = HL_OPTION_FLAG, .help = "charge the innermost frame, also inside libraries",           \
+        HL_REPORT_SET(leaf)                                                                                            \
+    }
+#define HL_OPTION_ROWS(what)                                                                                           \
+    {                                                                                                                  \
+        .name = "rows", .letter = 'n', .kind = HL_OPTION_NUMBER, .value = "N", .help = what, HL_REPORT_SET(rows)       \
+    }
+#define HL_OPTION_JSON                                                                                                 \
+    {                                                                                                                  \
+        .name = "json", .kind = HL_OPTION_FLAG, .help = "write JSON", HL_REPORT_SET(json)                              \
+    }
+#define HL_OPTION_CSV                                                                                                  \
+    {                                                                                                                  \
+        .name = "csv", .kind = HL_OPTION_FLAG, .help = "write CSV", HL_REPORT_SET(csv)                                 \
+    }
+#define HL_OPTION_COLOUR                                                                                               \
+    {                                                                                                                  \
+        .name = "color", .kind = HL_OPTION_CHOICE, .value = "WHEN", .choices = hl_colour_choices,                      \
+        .help = "auto (default), always, never", HL_REPORT_SET(colour)                                                 \
+    }
 
 /* Parses, opens, writes. The first operand is the profile, further ones are the report's names if it takes any.
  * `rows` is the report's own number of rows, used when none is given; for JSON all of them. */
-int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_writer *writer, uint64_t rows, bool takes_names);
+int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_writer *writer, uint64_t rows,
+                      bool takes_names);
 
 #endif

@@ -8,13 +8,21 @@ int hl_cmd_table(int argc, char **argv)
         HL_OPTIONS_VIEW,
         HL_OPTION_THREAD,
         HL_OPTION_LEAF,
-        {.name = "sort", .kind = HL_OPTION_CHOICE, .value = "KEY", .choices = sorts, .help = "order of the rows: bytes (default), count, place", HL_REPORT_SET(sort)},
+        {.name = "sort",
+         .kind = HL_OPTION_CHOICE,
+         .value = "KEY",
+         .choices = sorts,
+         .help = "order of the rows: bytes (default), count, place",
+         HL_REPORT_SET(sort)},
         HL_OPTION_ROWS("rows to show, 0 for all (default 20; all with --json and --csv)"),
         HL_OPTION_CSV,
         HL_OPTION_JSON,
         HL_OPTION_COLOUR,
         {0},
     };
-    static const hl_syntax syntax = {.name = "table", .usage = "[options] PROFILE", .summary = "The lines of code that hold memory, the heaviest first.", .options = options};
+    static const hl_syntax syntax = {.name = "table",
+                                     .usage = "[options] PROFILE",
+                                     .summary = "The lines of code that hold memory, the heaviest first.",
+                                     .options = options};
     return hl_report_command(&syntax, argc, argv, hl_report_table, 20, false);
 }

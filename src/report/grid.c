@@ -122,10 +122,7 @@ void hl_grid_bar(hl_grid *grid, uint64_t part, uint64_t whole)
     close_cell(grid, from);
 }
 
-void hl_grid_blank(hl_grid *grid)
-{
-    close_cell(grid, grid->text.bytes);
-}
+void hl_grid_blank(hl_grid *grid) { close_cell(grid, grid->text.bytes); }
 
 /* Widths of the columns, 0 for those left out. */
 static void fit(const hl_grid *grid, int width[HL_GRID_COLUMNS])
@@ -162,7 +159,8 @@ static void fit(const hl_grid *grid, int width[HL_GRID_COLUMNS])
         while (over > 0 && spare > 0) { /* one column at a time off the widest that may be cut */
             int widest = -1;
             for (int c = 0; c < grid->n; c++)
-                if (shown[c] && grid->column[c].least && width[c] > grid->column[c].least && (widest < 0 || width[c] > width[widest]))
+                if (shown[c] && grid->column[c].least && width[c] > grid->column[c].least &&
+                    (widest < 0 || width[c] > width[widest]))
                     widest = c;
             if (widest < 0)
                 break;

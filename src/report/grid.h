@@ -45,7 +45,7 @@ typedef struct hl_grid {
 
 hl_grid hl_grid_begin(hl_out *out, const hl_column *columns, int n);
 void hl_grid_row(hl_grid *grid);
-void hl_grid_style(hl_grid *grid, hl_style style); /* of the whole last row */
+void hl_grid_style(hl_grid *grid, hl_style style);  /* of the whole last row */
 void hl_grid_text(hl_grid *grid, const char *text); /* from outside: cleaned; null: empty */
 void hl_grid_textf(hl_grid *grid, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void hl_grid_size(hl_grid *grid, uint64_t bytes);

@@ -229,7 +229,8 @@ static int fill_stack(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
     stack->parent = ROW_OF(m->stacks, sqlite3_column_int64(row, 1));
     if (stack->parent >= index)
         stack->parent = 0;
-    stack->frame = sqlite3_column_type(row, 2) == SQLITE_NULL ? HL_NO_ROW : ROW_OF(m->frames, sqlite3_column_int64(row, 2));
+    stack->frame =
+        sqlite3_column_type(row, 2) == SQLITE_NULL ? HL_NO_ROW : ROW_OF(m->frames, sqlite3_column_int64(row, 2));
     int64_t kind = sqlite3_column_int64(row, 3);
     stack->kind = kind >= HL_STACK_ROOT && kind <= HL_STACK_NATIVE ? (hl_stack_kind)kind : HL_STACK_PYTHON;
     stack->depth = m->stacks.row[stack->parent].depth + 1;
@@ -345,7 +346,8 @@ static const hl_file *file_of_frame(const hl_model *m, uint32_t frame)
 static bool is_startup(const hl_file *file)
 {
     return strncmp(file->path, "<frozen importlib", 17) == 0 || strcmp(file->path, "<frozen site>") == 0 ||
-           strcmp(file->path, "<frozen zipimport>") == 0 || (file->origin == HL_ORIGIN_STDLIB && ends_with(file->path, "/site.py"));
+           strcmp(file->path, "<frozen zipimport>") == 0 ||
+           (file->origin == HL_ORIGIN_STDLIB && ends_with(file->path, "/site.py"));
 }
 
 static hl_origin choose_yours(const hl_model *m)
@@ -356,7 +358,10 @@ static hl_origin choose_yours(const hl_model *m)
         if (file && !(file->origin == HL_ORIGIN_STDLIB && is_startup(file)))
             seen[file->origin] = true;
     }
-    return seen[HL_ORIGIN_USER] ? HL_ORIGIN_USER : seen[HL_ORIGIN_SITE] ? HL_ORIGIN_SITE : seen[HL_ORIGIN_STDLIB] ? HL_ORIGIN_STDLIB : HL_ORIGIN_USER;
+    return seen[HL_ORIGIN_USER]     ? HL_ORIGIN_USER
+           : seen[HL_ORIGIN_SITE]   ? HL_ORIGIN_SITE
+           : seen[HL_ORIGIN_STDLIB] ? HL_ORIGIN_STDLIB
+                                    : HL_ORIGIN_USER;
 }
 
 static int charge_stacks(loader *l)
@@ -386,7 +391,8 @@ static int charge_stacks(loader *l)
         }
         error = stack->leaf == HL_NO_ROW ? -ENOMEM : 0;
         bool top = parent->kind == HL_STACK_ROOT || parent->kind == HL_STACK_NO_PYTHON;
-        if (file && file->origin == m->yours && !(has_user[i] == false && m->yours != HL_ORIGIN_USER && is_startup(file))) {
+        if (file && file->origin == m->yours &&
+            !(has_user[i] == false && m->yours != HL_ORIGIN_USER && is_startup(file))) {
             has_user[i] = true;
             stack->yours = stack->leaf;
         } else if (!top || has_user[i]) {
@@ -467,23 +473,28 @@ static int load_tables(loader *l)
         l->directory = NULL;
         return -ENOMEM;
     }
-    if (site_of(l, HL_SITE_NO_PYTHON, HL_NO_ROW, 0) == HL_NO_ROW || site_of(l, HL_SITE_STARTUP, HL_NO_ROW, 0) == HL_NO_ROW)
+    if (site_of(l, HL_SITE_NO_PYTHON, HL_NO_ROW, 0) == HL_NO_ROW ||
+        site_of(l, HL_SITE_STARTUP, HL_NO_ROW, 0) == HL_NO_ROW)
         return -ENOMEM;
     if ((error = load(l, "SELECT id, path, origin, source_bytes IS NOT NULL FROM file ORDER BY id", &m->files,
                       sizeof *m->files.row, fill_file)) ||
         (error = load(l, "SELECT id, file, name, first_line FROM function ORDER BY id", &m->functions,
                       sizeof *m->functions.row, fill_function)) ||
-        (error = load(l, "SELECT id, function, line FROM frame ORDER BY id", &m->frames, sizeof *m->frames.row, fill_frame)) ||
-        (error = load(l, "SELECT id, parent, frame, kind FROM stack ORDER BY id", &m->stacks, sizeof *m->stacks.row, fill_stack)) ||
-        (error = load(l,
-                      "SELECT id, pid, parent, parent_pid, born_by, command, executable, python, recorded, reason, start_ns, "
-                      "end_ns, ended, exit_status, allocations, allocated, frees, freed, live, live_blocks, peak, peak_ns, "
-                      "peak_blocks, inherited_frees, unknown_frees, lost, waited_ns, rss_peak, (SELECT peak FROM mapping "
-                      "WHERE mapping.process = process.id AND class = 'arena') FROM process ORDER BY id",
-                      &m->processes, sizeof *m->processes.row, fill_process)) ||
-        (error = load(l, "SELECT id, process, tid, name, threads FROM thread ORDER BY id", &m->threads, sizeof *m->threads.row,
-                      fill_thread)) ||
-        (error = load(l, "SELECT id, name FROM allocator ORDER BY id", &m->allocators, sizeof *m->allocators.row, fill_allocator)))
+        (error = load(l, "SELECT id, function, line FROM frame ORDER BY id", &m->frames, sizeof *m->frames.row,
+                      fill_frame)) ||
+        (error = load(l, "SELECT id, parent, frame, kind FROM stack ORDER BY id", &m->stacks, sizeof *m->stacks.row,
+                      fill_stack)) ||
+        (error = load(
+             l,
+             "SELECT id, pid, parent, parent_pid, born_by, command, executable, python, recorded, reason, start_ns, "
+             "end_ns, ended, exit_status, allocations, allocated, frees, freed, live, live_blocks, peak, peak_ns, "
+             "peak_blocks, inherited_frees, unknown_frees, lost, waited_ns, rss_peak, (SELECT peak FROM mapping "
+             "WHERE mapping.process = process.id AND class = 'arena') FROM process ORDER BY id",
+             &m->processes, sizeof *m->processes.row, fill_process)) ||
+        (error = load(l, "SELECT id, process, tid, name, threads FROM thread ORDER BY id", &m->threads,
+                      sizeof *m->threads.row, fill_thread)) ||
+        (error = load(l, "SELECT id, name FROM allocator ORDER BY id", &m->allocators, sizeof *m->allocators.row,
+                      fill_allocator)))
         return error;
     if (m->stacks.n == 0) { /* a profile from before the first event: the root is always there */
         m->stacks.row = calloc(1, sizeof *m->stacks.row);
@@ -492,10 +503,11 @@ static int load_tables(loader *l)
         m->stacks.row[0].frame = HL_NO_ROW;
         m->stacks.n = 1;
     }
-    if ((error = load(l,
-                      "SELECT id, stack, process, thread, allocator, allocations, allocated, frees, freed, live, live_blocks, "
-                      "peak, peak_blocks, tree_peak, tree_peak_blocks FROM stat ORDER BY id",
-                      &m->stats, sizeof *m->stats.row, fill_stat)) ||
+    if ((error = load(
+             l,
+             "SELECT id, stack, process, thread, allocator, allocations, allocated, frees, freed, live, live_blocks, "
+             "peak, peak_blocks, tree_peak, tree_peak_blocks FROM stat ORDER BY id",
+             &m->stats, sizeof *m->stats.row, fill_stat)) ||
         (error = load(l, "SELECT process, text FROM note ORDER BY id", &m->notes, sizeof *m->notes.row, fill_note)))
         return error;
     return charge_stacks(l);

@@ -23,7 +23,13 @@ struct sqlite3;
 
 #define HL_NO_ROW UINT32_MAX
 
-typedef enum hl_origin { HL_ORIGIN_USER, HL_ORIGIN_SITE, HL_ORIGIN_STDLIB, HL_ORIGIN_FROZEN, HL_ORIGIN_NATIVE } hl_origin;
+typedef enum hl_origin {
+    HL_ORIGIN_USER,
+    HL_ORIGIN_SITE,
+    HL_ORIGIN_STDLIB,
+    HL_ORIGIN_FROZEN,
+    HL_ORIGIN_NATIVE
+} hl_origin;
 
 typedef struct hl_file {
     int64_t id;
@@ -56,11 +62,17 @@ typedef struct hl_site {
 } hl_site;
 
 /* As in the schema. */
-typedef enum hl_stack_kind { HL_STACK_ROOT, HL_STACK_PYTHON, HL_STACK_NO_PYTHON, HL_STACK_DEEPER, HL_STACK_NATIVE } hl_stack_kind;
+typedef enum hl_stack_kind {
+    HL_STACK_ROOT,
+    HL_STACK_PYTHON,
+    HL_STACK_NO_PYTHON,
+    HL_STACK_DEEPER,
+    HL_STACK_NATIVE
+} hl_stack_kind;
 typedef struct hl_stack {
     int64_t id;
-    uint32_t parent; /* a lower row than its own; row 0 is the root, its own parent */
-    uint32_t frame;  /* HL_NO_ROW: none */
+    uint32_t parent;      /* a lower row than its own; row 0 is the root, its own parent */
+    uint32_t frame;       /* HL_NO_ROW: none */
     uint32_t leaf, yours; /* sites */
     uint32_t depth;
     hl_stack_kind kind;
@@ -107,7 +119,11 @@ typedef struct hl_meta {
     bool null;
 } hl_meta;
 
-#define HL_ARRAY(type) struct { type *row; uint32_t n; }
+#define HL_ARRAY(type)                                                                                                 \
+    struct {                                                                                                           \
+        type *row;                                                                                                     \
+        uint32_t n;                                                                                                    \
+    }
 typedef struct hl_model {
     struct sqlite3 *database;
     HL_ARRAY(hl_meta) metas;
@@ -121,10 +137,10 @@ typedef struct hl_model {
     HL_ARRAY(hl_allocator_name) allocators;
     HL_ARRAY(hl_stat) stats;
     HL_ARRAY(hl_note) notes;
-    hl_origin yours;       /* files of this origin count as the user's: USER unless the program has none */
-    uint32_t recorded;     /* processes with allocations */
+    hl_origin yours;   /* files of this origin count as the user's: USER unless the program has none */
+    uint32_t recorded; /* processes with allocations */
     bool running, stopped;
-    uint64_t now_ns;       /* end of the recording, or the time of this checkpoint */
+    uint64_t now_ns;                                 /* end of the recording, or the time of this checkpoint */
     uint64_t peak, peak_ns, peak_blocks, peak_bound; /* of the tree; exact when one process has allocations */
     uint64_t tick_ns, cell_tick_ns;
     struct hl_strings *strings;

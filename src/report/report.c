@@ -18,7 +18,8 @@ int hl_report_head(hl_report *r)
     if (s->moment == HL_AT_PEAK && !s->pid && !s->thread && !r->leaf)
         return 0;
     char title[96], size[HL_NUMBER_BYTES], count[HL_NUMBER_BYTES];
-    hl_outf(out, "shown: %s %s", hl_size_text(size, (int64_t)r->view.total.bytes), hl_view_title(&r->view, title, sizeof title));
+    hl_outf(out, "shown: %s %s", hl_size_text(size, (int64_t)r->view.total.bytes),
+            hl_view_title(&r->view, title, sizeof title));
     hl_outf(out, " in %s blocks", hl_count_text(count, r->view.total.blocks));
     if (s->pid)
         hl_outf(out, ", process %lld", (long long)s->pid);
@@ -144,7 +145,10 @@ void hl_report_place(hl_report *r, hl_grid *grid, uint32_t site, bool source)
     if (!source)
         return;
     size_t bytes = 0;
-    const char *text = file ? hl_source_line(hl_source_of(&r->sources, m->functions.row[m->sites.row[site].function].file), line, &bytes) : NULL;
+    const char *text =
+        file ? hl_source_line(hl_source_of(&r->sources, m->functions.row[m->sites.row[site].function].file), line,
+                              &bytes)
+             : NULL;
     while (text && bytes && (*text == ' ' || *text == '\t')) {
         text++;
         bytes--;

@@ -17,7 +17,12 @@
 #include "source.h"
 #include "verdict.h"
 
-typedef enum hl_sort { HL_SORT_BYTES, HL_SORT_COUNT, HL_SORT_PLACE, HL_SORT_OWN } hl_sort; /* as the commands list them */
+typedef enum hl_sort {
+    HL_SORT_BYTES,
+    HL_SORT_COUNT,
+    HL_SORT_PLACE,
+    HL_SORT_OWN
+} hl_sort; /* as the commands list them */
 
 enum { HL_ALL_ROWS = 0 };
 
@@ -38,8 +43,8 @@ typedef struct hl_report {
 
 /* Each returns 0 or a negative error code with words in `why`. */
 typedef int hl_report_writer(hl_report *report);
-hl_report_writer hl_report_stats, hl_report_tree, hl_report_table, hl_report_summary, hl_report_lines, hl_report_timeline,
-    hl_report_processes;
+hl_report_writer hl_report_stats, hl_report_tree, hl_report_table, hl_report_summary, hl_report_lines,
+    hl_report_timeline, hl_report_processes;
 
 /* ------------------------------------------------------------------------------------------- shared by the reports */
 

@@ -33,7 +33,8 @@ static char *from_profile(const hl_model *m, int64_t id, size_t *bytes)
 {
     sqlite3_stmt *row;
     char *text = NULL;
-    if (sqlite3_prepare_v2(m->database, "SELECT source_bytes, source FROM file WHERE id = ?1", -1, &row, NULL) != SQLITE_OK)
+    if (sqlite3_prepare_v2(m->database, "SELECT source_bytes, source FROM file WHERE id = ?1", -1, &row, NULL) !=
+        SQLITE_OK)
         return NULL;
     sqlite3_bind_int64(row, 1, id);
     if (sqlite3_step(row) == SQLITE_ROW) {
@@ -51,17 +52,15 @@ static char *from_profile(const hl_model *m, int64_t id, size_t *bytes)
     return text;
 }
 
-static uint64_t nanoseconds(struct timespec t)
-{
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
+static uint64_t nanoseconds(struct timespec t) { return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec; }
 
 /* The file on this machine, when it is older than the end of the recording. */
 static char *from_disk(const hl_model *m, const char *path, size_t *bytes, const char **why)
 {
     char absolute[4096];
     uint64_t end_ns = (uint64_t)hl_model_number(m, "start_unix_ns", 0) + m->now_ns;
-    if (path[0] != '/' && snprintf(absolute, sizeof absolute, "%s/%s", hl_model_text(m, "directory", "."), path) < (int)sizeof absolute)
+    if (path[0] != '/' &&
+        snprintf(absolute, sizeof absolute, "%s/%s", hl_model_text(m, "directory", "."), path) < (int)sizeof absolute)
         path = absolute;
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -74,7 +73,8 @@ static char *from_disk(const hl_model *m, const char *path, size_t *bytes, const
             *why = "the file has changed since the recording, so its text is not shown";
         } else if ((text = malloc((size_t)st.st_size))) {
             ssize_t n;
-            for (*bytes = 0; *bytes < (size_t)st.st_size && (n = read(fd, text + *bytes, (size_t)st.st_size - *bytes)) > 0;)
+            for (*bytes = 0;
+                 *bytes < (size_t)st.st_size && (n = read(fd, text + *bytes, (size_t)st.st_size - *bytes)) > 0;)
                 *bytes += (size_t)n;
         }
     }

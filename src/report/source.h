@@ -8,7 +8,7 @@
 #include "model.h"
 
 typedef struct hl_source {
-    char *text; /* UTF-8, or what the file holds */
+    char *text;      /* UTF-8, or what the file holds */
     uint32_t *begin; /* offsets of lines; begin[n] is behind the last */
     uint32_t n;      /* lines; 0: no text */
     bool tried;

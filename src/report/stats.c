@@ -14,7 +14,8 @@ enum { TOP = 5 };
 
 /* Sums of the selected processes (a thread's shares are in the tables). */
 typedef struct totals {
-    uint64_t allocations, allocated, frees, freed, live, live_blocks, arena_peak, rss_peak, unknown_frees, inherited_frees;
+    uint64_t allocations, allocated, frees, freed, live, live_blocks, arena_peak, rss_peak, unknown_frees,
+        inherited_frees;
     uint64_t threads;
     const char *python;
 } totals;
@@ -67,17 +68,20 @@ static int divide_rss(hl_report *r, rss_parts *parts)
     if (error)
         return error;
     const hl_point *point = NULL;
-    for (uint32_t i = 0; i < curve.n && !(point && point->end_ns >= peak_ns); i++) /* the peak's tick, else the next sample */
+    for (uint32_t i = 0; i < curve.n && !(point && point->end_ns >= peak_ns);
+         i++) /* the peak's tick, else the next sample */
         point = curve.point[i].rss >= 0 ? &curve.point[i] : point;
     hl_view peak;
-    if (point && (error = hl_view_open(&peak, m, &(hl_selection){.pid = r->view.selection.pid}, r->why, sizeof r->why)) == 0) {
+    if (point &&
+        (error = hl_view_open(&peak, m, &(hl_selection){.pid = r->view.selection.pid}, r->why, sizeof r->why)) == 0) {
         uint64_t objects = 0;
         for (uint32_t i = 0; i < m->stats.n; i++) {
             const char *a = m->stats.row[i].allocator;
             if (strcmp(a, "object") == 0 || strcmp(a, "buffer") == 0)
                 objects += peak.stats[i].bytes;
         }
-        *parts = (rss_parts){.known = true, .time_ns = point->end_ns, .rss = point->rss, .heap = (int64_t)peak.total.bytes};
+        *parts =
+            (rss_parts){.known = true, .time_ns = point->end_ns, .rss = point->rss, .heap = (int64_t)peak.total.bytes};
         parts->slack = point->arena > objects ? (int64_t)(point->arena - objects) : 0;
         parts->file = point->file > 0 ? point->file : 0;
         parts->shared = point->shmem > 0 ? point->shmem : 0;
@@ -207,7 +211,8 @@ static int group_by_module(const hl_view *view, groups *g)
         uint32_t file = function == HL_NO_ROW ? HL_NO_ROW : m->functions.row[function].file;
         /* of_stack: a file row + 1, of a file outside the standard library if there is one */
         of_stack[i] = of_stack[s->parent];
-        bool library = file != HL_NO_ROW && m->files.row[file].origin != HL_ORIGIN_USER && m->files.row[file].origin != HL_ORIGIN_SITE;
+        bool library = file != HL_NO_ROW && m->files.row[file].origin != HL_ORIGIN_USER &&
+                       m->files.row[file].origin != HL_ORIGIN_SITE;
         bool above = of_stack[i] && m->files.row[of_stack[i] - 1].origin <= HL_ORIGIN_SITE;
         if (file != HL_NO_ROW && !(library && above))
             of_stack[i] = file + 1;
@@ -281,14 +286,17 @@ static void put_facts(hl_report *r, const totals *t, const rss_parts *p)
     else
         put_fact(&grid, "Heap", "peak %s in %s blocks at %s", SIZE(m->processes.row[r->view.process].peak),
                  COUNT(m->processes.row[r->view.process].peak_blocks), TIME(m->processes.row[r->view.process].peak_ns));
-    put_fact(&grid, "", "%s %s in %s blocks", m->running ? "alive now" : "alive at the end", SIZE(t->live), COUNT(t->live_blocks));
+    put_fact(&grid, "", "%s %s in %s blocks", m->running ? "alive now" : "alive at the end", SIZE(t->live),
+             COUNT(t->live_blocks));
     put_fact(&grid, "Allocated", "%s in %s allocations", SIZE(t->allocated), COUNT(t->allocations));
-    put_fact(&grid, "Freed", "%s in %s frees (%s)", SIZE(t->freed), COUNT(t->frees), *SHARE(t->freed, t->allocated) ? SHARE(t->freed, t->allocated) : "nothing");
+    put_fact(&grid, "Freed", "%s in %s frees (%s)", SIZE(t->freed), COUNT(t->frees),
+             *SHARE(t->freed, t->allocated) ? SHARE(t->freed, t->allocated) : "nothing");
     put_rss(&grid, t, p);
     if (t->arena_peak)
         put_fact(&grid, "Arenas", "peak %s mapped by the interpreter's own allocator", SIZE(t->arena_peak));
-    put_fact(&grid, "Program", "%s%s, %s thread%s, %u process%s", t->python ? "Python " : "not Python", t->python ? t->python : "",
-             COUNT(t->threads), t->threads == 1 ? "" : "s", m->processes.n, m->processes.n == 1 ? "" : "es");
+    put_fact(&grid, "Program", "%s%s, %s thread%s, %u process%s", t->python ? "Python " : "not Python",
+             t->python ? t->python : "", COUNT(t->threads), t->threads == 1 ? "" : "s", m->processes.n,
+             m->processes.n == 1 ? "" : "es");
     int64_t lost = hl_model_number(m, "lost", 0), folded = hl_model_number(m, "folded_stacks", 0);
     put_fact(&grid, "Recording", "%s events, %s lost; the program waited %s", COUNT(hl_model_number(m, "events", 0)),
              lost ? COUNT(lost) : "none", TIME(hl_model_number(m, "waited_ns", 0)));
@@ -302,15 +310,21 @@ static void put_facts(hl_report *r, const totals *t, const rss_parts *p)
 static void put_top_lines(hl_report *r, const hl_weight *sites, bool by_count, hl_weight total)
 {
     static const hl_column by_bytes_columns[] = {
-        {.title = "Bytes", .right = true, .style = HL_BOLD}, {.title = "Share", .right = true, .drop = 1},
-        {.title = "", .drop = 3, .style = HL_CYAN},          {.title = "Blocks", .right = true, .drop = 2},
-        {.title = "Line", .least = 18, .style = HL_GREEN},   {.title = "Function", .least = 12},
+        {.title = "Bytes", .right = true, .style = HL_BOLD},
+        {.title = "Share", .right = true, .drop = 1},
+        {.title = "", .drop = 3, .style = HL_CYAN},
+        {.title = "Blocks", .right = true, .drop = 2},
+        {.title = "Line", .least = 18, .style = HL_GREEN},
+        {.title = "Function", .least = 12},
         {.title = "Source", .drop = 5, .least = 24, .tail = true, .style = HL_DIM},
     };
     static const hl_column by_count_columns[] = {
-        {.title = "Allocations", .right = true, .style = HL_BOLD}, {.title = "Share", .right = true, .drop = 1},
-        {.title = "", .drop = 3, .style = HL_CYAN},                {.title = "Bytes", .right = true, .drop = 2},
-        {.title = "Line", .least = 18, .style = HL_GREEN},         {.title = "Function", .least = 12},
+        {.title = "Allocations", .right = true, .style = HL_BOLD},
+        {.title = "Share", .right = true, .drop = 1},
+        {.title = "", .drop = 3, .style = HL_CYAN},
+        {.title = "Bytes", .right = true, .drop = 2},
+        {.title = "Line", .least = 18, .style = HL_GREEN},
+        {.title = "Function", .least = 12},
         {.title = "Source", .drop = 5, .least = 24, .tail = true, .style = HL_DIM},
     };
     uint32_t n, top = r->rows ? (uint32_t)r->rows : TOP;
@@ -357,7 +371,10 @@ static void put_top_lines(hl_report *r, const hl_weight *sites, bool by_count, h
 /* Groups of four to one in size; that is two powers of two each. */
 static void put_sizes(hl_report *r, const uint64_t buckets[HL_SIZE_BUCKETS])
 {
-    static const hl_column columns[] = {{.title = "Size", .right = true}, {.title = "Allocations", .right = true}, {.title = "Share", .right = true}, {.title = "", .drop = 1, .style = HL_CYAN}};
+    static const hl_column columns[] = {{.title = "Size", .right = true},
+                                        {.title = "Allocations", .right = true},
+                                        {.title = "Share", .right = true},
+                                        {.title = "", .drop = 1, .style = HL_CYAN}};
     static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
     uint64_t sums[34] = {buckets[0]}, total = buckets[0];
     int first = -1, last = -1;
@@ -392,13 +409,16 @@ static void put_sizes(hl_report *r, const uint64_t buckets[HL_SIZE_BUCKETS])
     hl_grid_end(&grid);
 }
 
-static void put_groups(hl_report *r, const char *title, grouping *by, uint32_t top)
+static void put_groups(hl_report *r, const char *title, const char *column, grouping *by, uint32_t top)
 {
     hl_column columns[] = {
-        {.title = "Bytes", .right = true, .style = HL_BOLD}, {.title = "Share", .right = true, .drop = 1},
-        {.title = "", .drop = 4, .style = HL_CYAN},          {.title = "Blocks", .right = true, .drop = 3},
-        {.title = "Allocated", .right = true},               {.title = "Allocations", .right = true, .drop = 2},
-        {.title = "", .least = 16},
+        {.title = "Bytes", .right = true, .style = HL_BOLD},
+        {.title = "Share", .right = true, .drop = 1},
+        {.title = "", .drop = 4, .style = HL_CYAN},
+        {.title = "Blocks", .right = true, .drop = 3},
+        {.title = "Allocated", .right = true},
+        {.title = "Allocations", .right = true, .drop = 2},
+        {.title = column, .least = 16},
     };
     groups g = {0};
     if (by(&r->view, &g) != 0) {
@@ -431,13 +451,15 @@ static void put_groups(hl_report *r, const char *title, grouping *by, uint32_t t
         hl_grid_count(&grid, row->weight.blocks);
         hl_grid_size(&grid, row->allocated.bytes);
         hl_grid_count(&grid, row->allocated.blocks);
-        const hl_thread *thread = by == group_by_thread && row->row != HL_NO_ROW && !others ? &r->model->threads.row[row->row] : NULL;
+        const hl_thread *thread =
+            by == group_by_thread && row->row != HL_NO_ROW && !others ? &r->model->threads.row[row->row] : NULL;
         if (others)
             hl_grid_textf(&grid, "(%u others)", others);
         else if (thread && thread->tid)
             hl_grid_textf(&grid, "%.*s (%lld)", (int)row->bytes, row->name, (long long)thread->tid);
         else if (thread)
-            hl_grid_textf(&grid, "%.*s (%llu threads)", (int)row->bytes, row->name, (unsigned long long)thread->threads);
+            hl_grid_textf(&grid, "%.*s (%llu threads)", (int)row->bytes, row->name,
+                          (unsigned long long)thread->threads);
         else
             hl_grid_textf(&grid, "%.*s", (int)row->bytes, row->name);
     }
@@ -447,7 +469,10 @@ static void put_groups(hl_report *r, const char *title, grouping *by, uint32_t t
 
 static void put_processes(hl_report *r)
 {
-    static const hl_column columns[] = {{.title = "Peak", .right = true, .style = HL_BOLD}, {.title = "Allocated", .right = true, .drop = 1}, {.title = "Pid", .right = true}, {.title = "", .least = 20}};
+    static const hl_column columns[] = {{.title = "Peak", .right = true, .style = HL_BOLD},
+                                        {.title = "Allocated", .right = true, .drop = 1},
+                                        {.title = "Pid", .right = true},
+                                        {.title = "Command", .least = 20}};
     const hl_model *m = r->model;
     uint32_t n, top = 8;
     hl_weight *peaks = calloc(m->processes.n, sizeof *peaks);
@@ -519,10 +544,10 @@ static int write_text(hl_report *r, const totals *t, const rss_parts *parts, con
         hl_report_heading(r, "Lines by number of allocations");
         put_top_lines(r, counts, true, allocated.total);
         put_sizes(r, buckets);
-        put_groups(r, "Allocators", group_by_allocator, 20);
-        put_groups(r, "Modules", group_by_module, 8);
+        put_groups(r, "Allocators", "Allocator", group_by_allocator, 20);
+        put_groups(r, "Modules", "Module of the innermost frame outside the standard library", group_by_module, 8);
         if (r->model->threads.n > 1)
-            put_groups(r, "Threads", group_by_thread, 8);
+            put_groups(r, "Threads", "Thread (id)", group_by_thread, 8);
         if (r->model->processes.n > 1 && r->view.process == HL_NO_ROW)
             put_processes(r);
         put_notes(r);

@@ -110,7 +110,8 @@ static void write_csv(hl_report *r, const hl_ranked *ranked, uint32_t n)
     for (uint32_t i = 0; i < n && (!r->rows || i < r->rows); i++) {
         uint32_t site = ranked[i].row;
         const hl_file *file = hl_site_file(r->model, site);
-        hl_outf(&r->out, "%llu,%llu,", (unsigned long long)ranked[i].weight.bytes, (unsigned long long)ranked[i].weight.blocks);
+        hl_outf(&r->out, "%llu,%llu,", (unsigned long long)ranked[i].weight.bytes,
+                (unsigned long long)ranked[i].weight.blocks);
         hl_csv_cell(&r->out, file ? file->path : "");
         hl_outf(&r->out, ",%d,", r->model->sites.row[site].line);
         hl_csv_cell(&r->out, hl_site_function(r->model, site));
@@ -121,9 +122,12 @@ static void write_csv(hl_report *r, const hl_ranked *ranked, uint32_t n)
 static void write_text(hl_report *r, const hl_ranked *ranked, uint32_t n)
 {
     static const hl_column columns[] = {
-        {.title = "Bytes", .right = true, .style = HL_BOLD}, {.title = "Share", .right = true, .drop = 2},
-        {.title = "", .drop = 4, .style = HL_CYAN},          {.title = "Blocks", .right = true, .drop = 1},
-        {.title = "Line", .least = 18, .style = HL_GREEN},   {.title = "Function", .least = 12},
+        {.title = "Bytes", .right = true, .style = HL_BOLD},
+        {.title = "Share", .right = true, .drop = 2},
+        {.title = "", .drop = 4, .style = HL_CYAN},
+        {.title = "Blocks", .right = true, .drop = 1},
+        {.title = "Line", .least = 18, .style = HL_GREEN},
+        {.title = "Function", .least = 12},
         {.title = "Source", .drop = 5, .least = 24, .tail = true, .style = HL_DIM},
     };
     hl_out_put(&r->out, "\n");

@@ -67,9 +67,11 @@ void hl_verdict_ending(const hl_model *m, hl_out *out)
         if (!found)
             hl_outf(out, "was killed by signal %d after %s", (int)number, time);
         else
-            hl_outf(out, *found->words ? "was killed by %s (%s) after %s" : "was killed by %s%s after %s", found->name, found->words, time);
+            hl_outf(out, *found->words ? "was killed by %s (%s) after %s" : "was killed by %s%s after %s", found->name,
+                    found->words, time);
     } else if (status >= 0) {
-        hl_outf(out, status ? "failed with exit status %d after %s" : "ended well (exit status %d) after %s", (int)status, time);
+        hl_outf(out, status ? "failed with exit status %d after %s" : "ended well (exit status %d) after %s",
+                (int)status, time);
     } else if (m->running) {
         hl_outf(out, "is still running, recorded for %s so far", time);
     } else if (m->stopped) {
@@ -97,8 +99,15 @@ void hl_verdict_place(const hl_model *m, uint32_t site, hl_out *out)
 uint32_t hl_verdict_heaviest(const hl_model *m, const hl_weight *sites)
 {
     uint32_t best = HL_NO_ROW;
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < m->sites.n; i++) {
+        total += sites[i].bytes;
+        if (m->sites.row[i].kind == HL_SITE_LINE && sites[i].bytes &&
+            (best == HL_NO_ROW || sites[i].bytes > sites[best].bytes))
+            best = i;
+    }
     for (uint32_t i = 0; i < m->sites.n; i++)
-        if (sites[i].bytes && (best == HL_NO_ROW || sites[i].bytes > sites[best].bytes))
+        if (m->sites.row[i].kind != HL_SITE_LINE && sites[i].bytes && (best == HL_NO_ROW || sites[i].bytes > total / 2))
             best = i;
     return best;
 }
@@ -115,7 +124,8 @@ static int put_heaviest(hl_model *m, hl_moment moment, hl_out *out, const char *
     uint32_t best = sites ? hl_verdict_heaviest(m, sites) : HL_NO_ROW;
     if (best != HL_NO_ROW) {
         bool place = hl_site_file(m, best) != NULL;
-        hl_outf(out, place ? "%s%s of it at " : "%s%s of it by ", before, hl_share_text(share, sites[best].bytes, view.total.bytes));
+        hl_outf(out, place ? "%s%s of it at " : "%s%s of it by ", before,
+                hl_share_text(share, sites[best].bytes, view.total.bytes));
         if (best == HL_SITE_NO_PYTHON)
             hl_out_put(out, "native code with no Python frame");
         else if (best == HL_SITE_STARTUP)
@@ -158,7 +168,8 @@ static int put_growth(hl_model *m, hl_out *out)
         uint64_t took_ns = last->end_ns > half->end_ns ? last->end_ns - half->end_ns : m->tick_ns;
         hl_outf(out, "%s alive when it ended", hl_size_text(size, (int64_t)last->heap));
         if (last->heap > half->heap)
-            hl_outf(out, ", up from %s within the last %s (%s/s)", hl_size_text(from, (int64_t)half->heap), hl_time_text(time, took_ns),
+            hl_outf(out, ", up from %s within the last %s (%s/s)", hl_size_text(from, (int64_t)half->heap),
+                    hl_time_text(time, took_ns),
                     hl_size_text(rate, (int64_t)((double)(last->heap - half->heap) * 1e9 / (double)took_ns)));
     }
     hl_curve_release(&curve);
@@ -234,7 +245,8 @@ static int write_lines(hl_model *m, const char *path, hl_out *out)
     hl_outf(out, "%s in %s blocks", hl_size_text(size, (int64_t)live), hl_count_text(count, blocks));
     if (!error && live)
         error = put_heaviest(m, HL_AT_END, out, ", ");
-    hl_outf(out, "\n  allocated: %s in %s allocations", hl_size_text(size, (int64_t)allocated), hl_count_text(count, allocations));
+    hl_outf(out, "\n  allocated: %s in %s allocations", hl_size_text(size, (int64_t)allocated),
+            hl_count_text(count, allocations));
     if (m->processes.n > 1)
         hl_outf(out, " by %u of %u processes", m->recorded, m->processes.n);
     int64_t lost = hl_model_number(m, "lost", 0);

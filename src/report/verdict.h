@@ -16,7 +16,8 @@ void hl_verdict_ending(const hl_model *model, hl_out *out);
 /* "app.py:42 in load", "(no Python)". */
 void hl_verdict_place(const hl_model *model, uint32_t site, hl_out *out);
 
-/* The heaviest site of weights by site; HL_NO_ROW when all are 0. */
+/* The heaviest line of Python code of weights by site; what is none of one only where it is more than half, or there is no
+ * line. HL_NO_ROW when all are 0. */
 uint32_t hl_verdict_heaviest(const hl_model *model, const hl_weight *sites);
 
 /* Two to four lines: the ending, the peak, what held memory when it ran out, notes that nobody must miss. */

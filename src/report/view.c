@@ -19,7 +19,8 @@ bool hl_view_takes(const hl_view *view, const hl_stat *stat)
     const hl_thread *thread = &view->model->threads.row[stat->thread];
     char tid[24];
     snprintf(tid, sizeof tid, "%lld", (long long)thread->tid);
-    return strcmp(thread->name, view->selection.thread) == 0 || (thread->tid && strcmp(tid, view->selection.thread) == 0);
+    return strcmp(thread->name, view->selection.thread) == 0 ||
+           (thread->tid && strcmp(tid, view->selection.thread) == 0);
 }
 
 /* The row with this pid. Of several lives of one pid the one that allocated most. */
@@ -68,7 +69,8 @@ static int weigh_by_time(hl_view *view, char *why, size_t why_bytes)
     bool end = boundary_ns >= m->now_ns;
     int64_t tick = end ? INT64_MAX - 1 : (int64_t)(boundary_ns / m->cell_tick_ns) - 1;
     sqlite3_stmt *cells;
-    if (sqlite3_prepare_v2(m->database, "SELECT stat, blocks, bytes FROM cell WHERE born <= ?1 AND (died IS NULL OR died > ?1)", -1,
+    if (sqlite3_prepare_v2(m->database,
+                           "SELECT stat, blocks, bytes FROM cell WHERE born <= ?1 AND (died IS NULL OR died > ?1)", -1,
                            &cells, NULL) != SQLITE_OK) {
         snprintf(why, why_bytes, "%s", sqlite3_errmsg(m->database));
         return -EIO;
@@ -109,7 +111,8 @@ static int weigh_temporary(hl_view *view, unsigned buckets, char *why, size_t wh
 {
     hl_model *m = view->model;
     sqlite3_stmt *blobs;
-    if (sqlite3_prepare_v2(m->database, "SELECT id, temporary FROM stat WHERE temporary IS NOT NULL", -1, &blobs, NULL) != SQLITE_OK) {
+    if (sqlite3_prepare_v2(m->database, "SELECT id, temporary FROM stat WHERE temporary IS NOT NULL", -1, &blobs,
+                           NULL) != SQLITE_OK) {
         snprintf(why, why_bytes, "%s", sqlite3_errmsg(m->database));
         return -EIO;
     }
@@ -139,7 +142,8 @@ static void weigh_by_row(hl_view *view)
             continue;
         switch (view->selection.moment) {
         case HL_AT_PEAK:
-            view->stats[i] = view->tree_peak ? (hl_weight){s->tree_peak, s->tree_peak_blocks} : (hl_weight){s->peak, s->peak_blocks};
+            view->stats[i] =
+                view->tree_peak ? (hl_weight){s->tree_peak, s->tree_peak_blocks} : (hl_weight){s->peak, s->peak_blocks};
             break;
         case HL_ALLOCATED:
             view->stats[i] = (hl_weight){s->allocated, s->allocations};
@@ -221,13 +225,15 @@ static bool heap_at(const hl_view *view, uint64_t *bytes)
     const hl_model *m = view->model;
     uint64_t boundary_ns = view->selection.time_ns;
     sqlite3_stmt *tick;
-    if (sqlite3_prepare_v2(m->database, "SELECT heap FROM tick WHERE process = ?1 AND tick < ?2 ORDER BY tick DESC LIMIT 1", -1, &tick,
-                           NULL) != SQLITE_OK)
+    if (sqlite3_prepare_v2(m->database,
+                           "SELECT heap FROM tick WHERE process = ?1 AND tick < ?2 ORDER BY tick DESC LIMIT 1", -1,
+                           &tick, NULL) != SQLITE_OK)
         return false;
     *bytes = 0;
     for (uint32_t i = 0; i < m->processes.n; i++) {
         const hl_process *p = &m->processes.row[i];
-        if ((view->process != HL_NO_ROW && view->process != i) || (strcmp(p->ended, "running") != 0 && p->end_ns <= boundary_ns))
+        if ((view->process != HL_NO_ROW && view->process != i) ||
+            (strcmp(p->ended, "running") != 0 && p->end_ns <= boundary_ns))
             continue;
         sqlite3_bind_int64(tick, 1, p->id);
         sqlite3_bind_int64(tick, 2, boundary_ns >= m->now_ns ? INT64_MAX : (int64_t)(boundary_ns / m->tick_ns));
@@ -278,7 +284,8 @@ int hl_view_sizes(const hl_view *view, uint64_t buckets[HL_SIZE_BUCKETS])
     const hl_model *m = view->model;
     memset(buckets, 0, HL_SIZE_BUCKETS * sizeof *buckets);
     sqlite3_stmt *blobs;
-    if (sqlite3_prepare_v2(m->database, "SELECT id, sizes FROM stat WHERE sizes IS NOT NULL", -1, &blobs, NULL) != SQLITE_OK)
+    if (sqlite3_prepare_v2(m->database, "SELECT id, sizes FROM stat WHERE sizes IS NOT NULL", -1, &blobs, NULL) !=
+        SQLITE_OK)
         return -EIO;
     int step;
     while ((step = sqlite3_step(blobs)) == SQLITE_ROW) {
