@@ -1,0 +1,270 @@
+/*
+ * announce.c - words that announce: call tree nodes, code objects, names, and what processes do to each other.
+ *
+ * All of it is the program's word and may be anything: lengths are checked against what is published, contents are copied
+ * once and then looked at. Each function returns the words taken, or 0 to end the writer.
+ */
+#include "books.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    LARGEST_CODE = 16 << 20,     /* bytes of an announced code object */
+    LARGEST_TEXT = 64 << 10,     /* of a text */
+    MOST_WAITING = 1 << 16,      /* nodes whose parent or code object is not known yet */
+    MOST_TEXT_BYTES = 64 << 20,  /* texts kept in all; what comes later is dropped */
+    MOST_STAND_INS = 1 << 20,
+};
+
+static inline uint64_t word_at(const uint64_t *w) { return __atomic_load_n(w, __ATOMIC_RELAXED); }
+
+/* Words that `bytes` of text take after `head_words`; 0: longer than what is published. */
+static uint32_t words_for(uint64_t head_words, uint64_t bytes, uint64_t left)
+{
+    uint64_t words = head_words + (bytes + 7) / 8;
+    return words <= left ? (uint32_t)words : 0;
+}
+
+/* ----------------------------------------------------------------------------------------------------------- nodes */
+
+uint32_t hl_node_named(hl_books *books, hl_image *image, uint64_t id)
+{
+    hl_name *name = hl_names_find(&image->names, id);
+    if (name) {
+        name->used = 1;
+        return name->node;
+    }
+    if (id == 0)
+        return HL_NODE_PLAIN;
+    if (books->tree.stand_ins >= MOST_STAND_INS)
+        return hl_tree_node(&books->tree, HL_NODE_TOP, HL_NODE_DEEPER, 0, 0);
+    uint32_t node = hl_tree_stand_in(&books->tree);
+    hl_names_set(&image->names, id, node);
+    return node;
+}
+
+/* The rows of `from` become `to`'s; where `to` has one with the same key, that one takes over. */
+void hl_rows_move(hl_books *books, uint32_t from, uint32_t to)
+{
+    hl_rows *rows = &books->rows;
+    uint32_t row = *hl_tree_first_row(&books->tree, from), next;
+    *hl_tree_first_row(&books->tree, from) = 0;
+    for (; row; row = next) {
+        next = rows->key[row].next;
+        hl_process *process = books->processes[rows->key[row].process - 1];
+        hl_row_refresh(books, process, row);
+        hl_rows_unindex(rows, row);
+        rows->key[row].node = to;
+        uint32_t other = hl_rows_index(rows, row);
+        if (other == row) {
+            uint32_t *first = hl_tree_first_row(&books->tree, to);
+            rows->key[row].next = *first;
+            *first = row;
+            continue;
+        }
+        hl_row_refresh(books, process, other);
+        hl_rows_add_up(rows, other, row);
+        rows->key[row].waiting = (uint32_t)(rows->row[row].allocations - rows->row[row].frees);
+        rows->key[row].forward = other;
+        rows->row[row].stamp = HL_STAMP_FORWARD;
+        books->forwarded++;
+    }
+}
+
+/* True when the node could be placed (or is of no use). */
+static bool place_node(hl_books *books, hl_image *image, const hl_waiting *n)
+{
+    uint32_t parent = HL_NODE_TOP;
+    if (n->parent != image->names.root) {
+        hl_name *name = hl_names_find(&image->names, n->parent);
+        if (!name || name->node & HL_STAND_IN)
+            return false;
+        parent = name->node;
+        name->used = 1;
+    }
+    uint32_t code = hl_names_code(&image->names, n->code_address, n->version);
+    if (!code)
+        return false;
+    hl_tree *tree = &books->tree;
+    hl_name *name = hl_names_find(&image->names, n->id);
+    uint32_t known = name ? name->node : HL_STAND_IN;
+    if (name && !(known & HL_STAND_IN)) {
+        name->used = 1;
+        if (tree->node[known].kind == HL_NODE_PYTHON &&
+            (tree->node[known].parent != parent || tree->node[known].instruction != n->instruction))
+            image->names.collisions++; /* the first meaning stays: what was counted under it was its own */
+        return true;
+    }
+    /* Below a folded node everything is folded. */
+    uint32_t node = tree->node[parent].kind == HL_NODE_DEEPER
+                        ? parent
+                        : hl_tree_node(tree, parent, HL_NODE_PYTHON, code, n->instruction);
+    if (name)
+        hl_rows_move(books, known, node);
+    hl_names_set(&image->names, n->id, node);
+    return true;
+}
+
+static void retry_waiting(hl_books *books, hl_image *image)
+{
+    hl_names *names = &image->names;
+    for (bool progress = true; progress && names->waiting_count;) {
+        progress = false;
+        uint32_t kept = 0;
+        for (uint32_t i = 0; i < names->waiting_count; i++) {
+            if (place_node(books, image, &names->waiting[i]))
+                progress = true;
+            else
+                names->waiting[kept++] = names->waiting[i];
+        }
+        names->waiting_count = kept;
+    }
+}
+
+uint32_t hl_announce_node(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left)
+{
+    if (left < 4)
+        return 0;
+    hl_image *image = reader->image;
+    hl_names *names = &image->names;
+    uint64_t where = word_at(w + 3);
+    hl_waiting node = {
+        .id = word_at(w) & HL_PAYLOAD,
+        .parent = word_at(w + 1) & HL_PAYLOAD,
+        .code_address = word_at(w + 2),
+        .version = (uint32_t)(where >> 32),
+        .instruction = (uint32_t)where,
+    };
+    if (node.id == 0 || node.id == names->root)
+        return 4;
+    if (place_node(books, image, &node)) {
+        if (names->waiting_count)
+            retry_waiting(books, image);
+        return 4;
+    }
+    if (names->waiting_count == MOST_WAITING) { /* the older half will hardly be explained any more */
+        memmove(names->waiting, names->waiting + MOST_WAITING / 2, MOST_WAITING / 2 * sizeof *names->waiting);
+        names->waiting_count = MOST_WAITING / 2;
+    }
+    if (names->waiting_count == names->waiting_room) {
+        names->waiting_room = names->waiting_room ? 2 * names->waiting_room : 16;
+        names->waiting = hl_resized(names->waiting, names->waiting_room * sizeof *names->waiting);
+    }
+    names->waiting[names->waiting_count++] = node;
+    return 4;
+}
+
+/* ----------------------------------------------------------------------------------------------------- code objects */
+
+static void keep_code(hl_books *books, hl_reader *reader)
+{
+    hl_wire_code head;
+    memcpy(&head, reader->code, sizeof head);
+    uint64_t bytes = sizeof head + (uint64_t)head.file_bytes + head.name_bytes + head.table_bytes;
+    if (bytes > reader->code_bytes)
+        return; /* not what it says it is: its nodes stay unexplained */
+    head.flags = 0;
+    uint32_t code = hl_tree_code(&books->tree, &head, reader->code + sizeof head);
+    hl_names *names = &reader->image->names;
+    hl_names_set_code(names, reader->code_address, reader->code_version, code);
+    if (names->waiting_count)
+        retry_waiting(books, reader->image);
+}
+
+uint32_t hl_announce_code(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left)
+{
+    if (left < 3)
+        return 0;
+    uint64_t address = word_at(w) & HL_PAYLOAD, all = word_at(w + 1), part = word_at(w + 2);
+    uint32_t version = (uint32_t)(all >> 32), total = (uint32_t)all, offset = (uint32_t)(part >> 32), here = (uint32_t)part;
+    uint32_t words = words_for(3, here, left);
+    if (!words || total > LARGEST_CODE || total < sizeof(hl_wire_code) || here > total || offset > total - here)
+        return 0;
+    if (offset == 0) {
+        reader->code = hl_resized(reader->code, total);
+        reader->code_address = address;
+        reader->code_version = version;
+        reader->code_bytes = total;
+        reader->code_have = 0;
+    } else if (!reader->code || reader->code_address != address || reader->code_version != version ||
+               reader->code_bytes != total || reader->code_have != offset) {
+        return words; /* a part of one whose beginning was given up */
+    }
+    memcpy(reader->code + offset, w + 3, here);
+    reader->code_have = offset + here;
+    if (reader->code_have == total) {
+        keep_code(books, reader);
+        free(reader->code);
+        reader->code = NULL;
+    }
+    return words;
+}
+
+/* ----------------------------------------------------------------------------------------------------------- texts */
+
+static hl_text copy_text(hl_books *books, const uint64_t *from, uint64_t bytes)
+{
+    if (books->tree.texts.bytes > MOST_TEXT_BYTES)
+        return (hl_text){"", 0};
+    char text[LARGEST_TEXT];
+    memcpy(text, from, bytes);
+    while (bytes && text[bytes - 1] == '\0')
+        bytes--;
+    return hl_tree_text(&books->tree, text, (uint32_t)bytes);
+}
+
+uint32_t hl_announce_text(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left)
+{
+    uint64_t payload = word_at(w) & HL_PAYLOAD, kind = payload >> 32, bytes = (uint32_t)payload;
+    uint32_t words = bytes <= LARGEST_TEXT ? words_for(1, bytes, left) : 0;
+    if (!words)
+        return 0;
+    switch (kind) {
+    case HL_TEXT_THREAD_NAME:
+    case HL_TEXT_PYTHON_NAME:
+        hl_thread_name(books, reader->thread, (hl_text_kind)kind, w + 1, bytes);
+        return words;
+    case HL_TEXT_NOTE: {
+        hl_text text = copy_text(books, w + 1, bytes);
+        hl_books_note(books, reader->image->process->id, text.at, text.bytes);
+        return words;
+    }
+    default:
+        return 0;
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------- processes */
+
+uint32_t hl_announce_child(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left)
+{
+    uint64_t payload = word_at(w) & HL_PAYLOAD, kind = payload >> 32;
+    int32_t pid = (int32_t)(uint32_t)payload;
+    if (kind < HL_CHILD_FORK || kind > HL_CHILD_CLONE || pid <= 0)
+        return 0;
+    hl_process_add_child(books, reader->image->process, pid, (uint32_t)kind);
+    return 1;
+}
+
+uint32_t hl_announce_exec(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left)
+{
+    uint64_t bytes = word_at(w) & HL_PAYLOAD;
+    uint32_t words = bytes <= LARGEST_TEXT ? words_for(1, bytes, left) : 0;
+    if (!words)
+        return 0;
+    hl_image *image = reader->image;
+    image->exec_announced = true;
+    image->exec_ns = books->now_ns;
+    return words;
+}
+
+uint32_t hl_announce_waited(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left)
+{
+    if (left < 2)
+        return 0;
+    int32_t pid = (int32_t)(word_at(w) & HL_PAYLOAD), status = (int32_t)word_at(w + 1);
+    hl_process_waited(books, reader->image->process, pid, status);
+    return 2;
+}

@@ -1,0 +1,359 @@
+/*
+ * books.h - everything that the collector's one thread keeps: rings being read, processes, totals, time.
+ *
+ * Words: a process is one life of a pid, one row in the profile. An image is what runs in it: exec puts another image in
+ * its place, and each has its own slot on the wire, its own live blocks and its own names for call tree nodes. A writer is
+ * a ring on the wire; a reader is our end of it.
+ *
+ * Files: reader.c (rings -> words in order), apply.c (words -> books), announce.c (words that announce things),
+ * mapping.c (words about mappings), process.c (processes and images), threads.c, rows.c, tree.c, names.c, live.c, maps.c,
+ * cells.c, ticks.c, fold.c, sampler.c, checkpoint.c, collect.c.
+ */
+#ifndef HL_COLLECTOR_BOOKS_H
+#define HL_COLLECTOR_BOOKS_H
+
+#include "cells.h"
+#include "collector.h"
+#include "live.h"
+#include "maps.h"
+#include "rows.h"
+#include "tree.h"
+#include "wire.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct hl_tick {
+    uint32_t tick;
+    uint32_t rss_kib, anon_kib, file_kib, shmem_kib, pss_kib; /* UINT32_MAX: not sampled */
+    uint64_t heap, low, high, arena;
+} hl_tick;
+
+typedef struct hl_process {
+    /* Hot: what each event of the process touches. */
+    uint64_t heap, high, low; /* live bytes; their extremes within the tick */
+    uint64_t peak, stamp;
+    uint64_t allocations, frees, allocated;
+    uint32_t peak_number;
+    bool rising; /* heap is at a peak that has no number yet */
+    uint64_t peak_blocks, peak_ns;
+    /* Colder. */
+    uint64_t inherited_frees, unknown_frees, waited_ns, lost;
+    struct { uint64_t count, mapped, live, peak; } maps[HL_MAP_CLASSES];
+    uint64_t events_seen; /* allocations + frees when the last tick ended */
+    uint64_t arena_seen;
+    uint32_t last_rss_kib; /* UINT32_MAX: never sampled */
+    bool sampled;          /* in the tick at hand */
+    uint32_t id;          /* from 1 */
+    int32_t pid, parent_pid;
+    uint32_t parent, born_by;
+    hl_text command, executable, reason;
+    uint32_t python_version, python_flags, recording;
+    uint64_t start_ns, end_ns; /* CLOCK_MONOTONIC; end 0: running */
+    enum { HL_ENDED_RUNNING, HL_ENDED_EXIT, HL_ENDED_SIGNAL, HL_ENDED_LOST } ended;
+    int32_t exit_status;
+    bool status_known;   /* from the kernel or from who reaped it, not only from exit's own hook */
+    bool announced;      /* by its parent */
+    bool exit_seen;      /* its own exit hook ran; exit_status is from there */
+    bool signalled;      /* how it ended, when status_known */
+    uint32_t looked;     /* how often it was looked at from outside */
+    bool gone;           /* the kernel says that it has ended; perhaps not yet how */
+    uint64_t gone_ns;
+    uint32_t end_tree_number; /* number of the tree's last peak when it ended */
+    bool forked;         /* frees of blocks that it does not know are frees of its parent's blocks */
+    bool changed;        /* since the last checkpoint */
+    bool followed;       /* an image has registered */
+    bool had_events;
+    uint32_t images;     /* alive */
+    int pidfd, status_fd, rollup_fd;
+    uint32_t threads;    /* that have a row of their own */
+    uint32_t shared_groups, first_shared_group;
+    uint64_t rss_peak, sample_next_ns, pss_next_ns;
+    hl_tick *ticks;
+    uint32_t tick_count, tick_room, ticks_sent;
+    hl_tick sample;      /* of the tick at hand; only the rss fields */
+} hl_process;
+
+/* A thread, whatever number of rings it writes. 0 is a thread without memory of its own ("unknown"). */
+typedef struct hl_thread {
+    uint32_t allocations; /* so far; wraps */
+    uint32_t row;         /* its row among hl_books.groups; 0: none yet */
+    uint32_t process;
+    int32_t tid;
+    uint32_t renamed;
+    hl_text name, python_name;
+} hl_thread;
+
+typedef struct hl_group { /* a row of the profile's thread table: one thread, or a group of like-named ones */
+    uint32_t process, threads;
+    int32_t tid;
+    hl_text name;
+    bool changed;
+} hl_group;
+
+typedef struct hl_image {
+    hl_process *process;
+    hl_live live;
+    hl_maps maps;
+    hl_names names;
+    uint64_t base, top;   /* where it has the session mapped; the epoch up to which this pass reads */
+    uint64_t order_after; /* its order word after all heads were read */
+    uint32_t slot, facts;
+    bool dead;            /* nothing more can come: its process has ended or is another image now */
+    bool replaced;        /* by exec: what it had alive is released */
+    bool noted_broken;
+    uint32_t facts_read;
+    bool exec_announced;
+    uint64_t exec_ns;     /* when */
+} hl_image;
+
+typedef struct hl_reader {
+    const uint64_t *at; /* next word; valid while there is a chunk */
+    uint64_t h1, h2;    /* the writer's head, as the program's address, before and after the order word was read */
+    uint64_t epoch, size;
+    hl_image *image;
+    uint32_t thread;    /* index */
+    uint32_t writer;    /* index of its slot */
+    uint32_t chunk;     /* index + 1; 0: none */
+    bool past_h1, wanted, ended, broken;
+    bool moving, moving_known; /* a realloc has begun; its old block was ours */
+    hl_block moved;
+    uint64_t nodes[HL_STACK_SLOTS];                 /* by slot: the name, */
+    uint32_t node[HL_STACK_SLOTS];                  /* what it means, */
+    uint32_t rows[HL_STACK_SLOTS][HL_ALLOCATORS];   /* and the rows already found for it; 0: not yet */
+    hl_pieces unmapped;  /* by the last UNMAP, */
+    uint32_t unmapped_ms; /* and when */
+    char *code;          /* a code object that comes in parts */
+    uint64_t code_address;
+    uint32_t code_version, code_bytes, code_have;
+} hl_reader;
+
+typedef struct hl_waiting_reader { /* by the epoch of its next word */
+    uint64_t epoch;
+    hl_reader *reader;
+} hl_waiting_reader;
+
+typedef struct hl_books {
+    hl_session *session;
+    uint64_t start_ns;   /* CLOCK_MONOTONIC at the beginning */
+    uint64_t now_ns;     /* since then; the time of all events of this pass */
+    uint32_t now_ms;
+    uint32_t epoch;      /* low half of the stamps */
+
+    hl_rows rows;
+    hl_tree tree;
+    hl_cells cells;
+
+    hl_process **processes; /* by id - 1 */
+    uint32_t process_count, process_room;
+    uint32_t first_running; /* those before it have ended for good */
+    hl_image *images[HL_MAX_PROCESSES]; /* by slot */
+    uint32_t image_count, image_slots; /* alive; slots looked at */
+    hl_reader *readers[HL_MAX_WRITERS]; /* by slot */
+    uint16_t active[HL_MAX_WRITERS];    /* the slots that have a reader */
+    uint32_t active_count;
+    hl_waiting_reader heap[HL_MAX_WRITERS]; /* room for a pass */
+    uint8_t *chunk_held; /* by chunk: a reader stands in it */
+
+    hl_thread *threads;
+    uint32_t thread_count, thread_room;
+    hl_group *groups; /* 0 is not used */
+    uint32_t group_count, group_room;
+
+    struct { uint32_t process; hl_text text; } *notes;
+    uint32_t note_count, note_room, notes_sent;
+    struct { uint64_t time_ns; uint32_t process; hl_text kind, name; } *marks;
+    uint32_t mark_count, mark_room, marks_sent;
+
+    /* The curve. */
+    uint32_t tick_ms, tick, tick_start_ms;
+    int epoll;            /* of the pidfds of running processes */
+    uint64_t tree_peak, tree_peak_ns, tree_peak_blocks, tree_bound, arena_peak, rss_peak;
+    uint32_t tree_number;
+    uint32_t tick_rows;   /* of all processes */
+    bool coarsened;       /* the profile needs everything anew: ticks doubled or rows folded */
+    uint64_t folded_stacks;
+    uint32_t forwarded;   /* rows that others have taken over and whose cells are not yet renumbered */
+
+    hl_pieces pieces;     /* room for mapping.c */
+    uint64_t root_end_ns; /* when its parent said so; 0: not yet */
+    uint64_t oom_limit;   /* see hl_batch_meta */
+    hl_text oom_scope;
+    uint64_t words, broken_writers, reclaimed;
+} hl_books;
+
+void hl_books_init(hl_books *books, hl_session *session, uint32_t tick_ms);
+void hl_books_release(hl_books *books);
+
+/* ------------------------------------------------------------------------------------------------------ reader.c */
+
+/* One pass over all rings. Returns the number of words applied. `now_ns`: since the start of the recording. */
+uint64_t hl_books_pass(hl_books *books, uint64_t now_ns);
+/* Takes back the chunks of threads that have nothing unread. */
+void hl_books_reclaim(hl_books *books);
+/* The image is dead and its rings are read: frees its writers' slots, its chunks, its process slot. */
+void hl_books_drop_image(hl_books *books, hl_image *image);
+bool hl_books_image_is_read(const hl_books *books, const hl_image *image);
+
+/* ------------------------------------------------------------------------------------------------------- apply.c */
+
+typedef enum hl_applied { HL_APPLIED_ALL, HL_APPLIED_TO_EPOCH, HL_APPLIED_INVALID } hl_applied;
+
+/* Applies words from reader->at up to `limit`, all of one chunk; stops before an epoch above `upto`. */
+hl_applied hl_apply(hl_books *books, hl_reader *reader, const uint64_t *limit, uint64_t upto);
+
+/* The row that took over from a folded one. `block`: a block that names it is leaving the books. */
+uint32_t hl_row_forwarded(hl_books *books, uint32_t row, bool block);
+/* A block that was born before the tick at hand is gone (sign 1) or is back after all (-1). */
+void hl_row_old_gone(hl_books *books, uint32_t row, uint32_t born_ms, uint32_t died_ms, int64_t blocks, int64_t bytes);
+/* Brings a row up to date with its process's stamp, before it changes. Returns the row (or the one that took over). */
+hl_row *hl_row_refresh(hl_books *books, hl_process *process, uint32_t row);
+uint32_t hl_reader_row(hl_books *books, hl_reader *reader, unsigned slot, unsigned allocator);
+/* Every live block and heap mapping is gone: exec. */
+void hl_apply_release_all(hl_books *books, hl_image *image);
+/* Stamps of all processes are out of date: a tick, a checkpoint, a peak of the tree. */
+void hl_books_new_epoch(hl_books *books);
+
+static inline hl_row *hl_row_touch(hl_books *books, hl_process *process, uint32_t row)
+{
+    hl_row *r = &books->rows.row[row];
+    return __builtin_expect(r->stamp == process->stamp, 1) ? r : hl_row_refresh(books, process, row);
+}
+
+static inline void hl_process_stamp(hl_books *books, hl_process *process)
+{
+    process->stamp = (uint64_t)process->peak_number << 32 | books->epoch;
+}
+
+/* The heap grows or shrinks by one event; before the event's row changes. */
+static inline void hl_process_close_peak(hl_books *books, hl_process *process)
+{
+    process->rising = false;
+    process->peak_number++;
+    hl_process_stamp(books, process);
+}
+static inline void hl_process_grow(hl_books *books, hl_process *process, uint64_t bytes)
+{
+    process->heap += bytes;
+    if (process->heap > process->high) {
+        process->high = process->heap;
+        if (process->heap > process->peak) {
+            process->peak = process->heap;
+            process->rising = true;
+            process->peak_blocks = process->allocations - process->frees; /* callers have counted this one already */
+            process->peak_ns = books->now_ns;
+            return;
+        }
+    }
+    if (process->rising)
+        hl_process_close_peak(books, process);
+}
+static inline void hl_process_shrink(hl_books *books, hl_process *process, uint64_t bytes)
+{
+    if (process->rising)
+        hl_process_close_peak(books, process);
+    process->heap -= bytes;
+    if (process->heap < process->low)
+        process->low = process->heap;
+}
+
+/* What an allocation and a free do to their row; the process's sums have been changed before. */
+static inline void hl_row_charge(hl_books *books, hl_process *process, uint32_t row, uint64_t size)
+{
+    hl_row *r = hl_row_touch(books, process, row);
+    r->allocations++;
+    r->allocated += size;
+    if (size > r->largest)
+        r->largest = size;
+    hl_row_count_size(&books->rows, r, size);
+}
+static inline void hl_row_release(hl_books *books, hl_process *process, const hl_block *block, uint64_t size)
+{
+    uint32_t row = hl_block_row(block);
+    hl_row *r = &books->rows.row[row];
+    if (__builtin_expect(r->stamp != process->stamp, 0)) {
+        if (r->stamp == HL_STAMP_FORWARD)
+            row = hl_row_forwarded(books, row, true);
+        r = hl_row_refresh(books, process, row);
+    }
+    r->frees++;
+    r->freed += size;
+    hl_row_count_life(&books->rows, r, books->now_ms - block->born_ms);
+    uint32_t thread = hl_block_thread(block);
+    if (thread)
+        hl_row_count_temporary(&books->rows, r, books->threads[thread].allocations - block->count, size);
+    if (__builtin_expect(block->born_ms < books->cells.start_ms, 0))
+        hl_row_old_gone(books, row, block->born_ms, books->now_ms, 1, (int64_t)size);
+}
+
+static inline void hl_charge(hl_books *books, hl_process *process, uint32_t row, uint64_t size)
+{
+    process->allocations++;
+    process->allocated += size;
+    hl_process_grow(books, process, size);
+    hl_row_charge(books, process, row, size);
+}
+static inline void hl_release(hl_books *books, hl_process *process, const hl_block *block, uint64_t size)
+{
+    process->frees++;
+    hl_process_shrink(books, process, size);
+    hl_row_release(books, process, block, size);
+}
+
+/* ---------------------------------------------------------------------------------------------------- announce.c */
+
+/* Each returns the number of words that it took, or 0 when they are not valid. `left`: words from `w` to the limit. */
+uint32_t hl_announce_node(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
+uint32_t hl_announce_code(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
+uint32_t hl_announce_text(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
+uint32_t hl_announce_child(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
+uint32_t hl_announce_exec(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
+uint32_t hl_announce_waited(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
+/* The node that the program calls `id`, or a stand-in. */
+uint32_t hl_node_named(hl_books *books, hl_image *image, uint64_t id);
+/* Gives the rows of `from` to node `to`; rows that both have are added up. */
+void hl_rows_move(hl_books *books, uint32_t from, uint32_t to);
+
+/* ----------------------------------------------------------------------------------------------------- mapping.c */
+
+uint32_t hl_map_word(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
+void hl_map_release_all(hl_books *books, hl_image *image);
+
+/* --------------------------------------------------------------------------------------------------- process.c */
+
+/* Looks for new process slots, and for new facts in known ones. Part of a pass. */
+void hl_processes_discover(hl_books *books);
+/* Notices deaths and exec into programs that are not recorded; drops the images that are read to their end. Once a tick,
+ * between passes. */
+void hl_processes_check(hl_books *books);
+/* The running process with this pid, else the last that had it, or null. */
+hl_process *hl_process_of_pid(hl_books *books, int32_t pid);
+void hl_process_add_child(hl_books *books, hl_process *parent, int32_t pid, uint32_t born_by);
+void hl_process_waited(hl_books *books, hl_process *parent, int32_t pid, int32_t wait_status);
+void hl_process_status(hl_books *books, hl_process *process, int32_t wait_status);
+void hl_books_note(hl_books *books, uint32_t process, const char *text, size_t bytes);
+void hl_books_mark(hl_books *books, uint32_t process, const char *kind, const char *name);
+
+/* ----------------------------------------------------------------------------------------------------- sampler.c */
+
+/* Reads the resident memory of processes that had events; called when a tick ends. */
+void hl_sample(hl_books *books);
+void hl_sampler_begin(hl_books *books, hl_process *process);
+void hl_sampler_end(hl_process *process);
+
+/* ---------------------------------------------------------------------------------------------------- threads.c */
+
+uint32_t hl_thread_of(hl_books *books, hl_image *image, int32_t tid);
+/* Its row among the groups, given when it is first asked for. */
+uint32_t hl_thread_group(hl_books *books, uint32_t thread, hl_process *process);
+void hl_thread_name(hl_books *books, uint32_t thread, hl_text_kind kind, const void *name, uint64_t bytes);
+
+/* ------------------------------------------------------------------------------------------------------ ticks.c */
+
+/* Ends the ticks that are over at `now_ns`: rows of the curve, the tree's peak. */
+void hl_ticks_advance(hl_books *books, uint64_t now_ns);
+/* Ends the process's part of the tick at hand, when it is over; at the very end, for all. */
+void hl_tick_close(hl_books *books, hl_process *process);
+void hl_ticks_close(hl_books *books);
+
+#endif

@@ -1,0 +1,513 @@
+/*
+ * process.c - processes and their images: how they appear, what they say of themselves, and how they end.
+ *
+ * A process slot that turns RUNNING is a new image. If its pid runs already, the image was put there by exec and the
+ * process goes on. A child that its parent announced and that never registers is listed with the reason. Deaths are
+ * noticed by pidfd, so a pid that is used again cannot be mistaken.
+ */
+#include "books.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SECOND UINT64_C(1000000000)
+
+/* ------------------------------------------------------------------------------------------------- notes and marks */
+
+void hl_books_note(hl_books *books, uint32_t process, const char *text, size_t bytes)
+{
+    enum { MOST_NOTES = 1000 };
+    for (uint32_t i = 0; i < books->note_count; i++) {
+        if (books->notes[i].process == process && books->notes[i].text.bytes == bytes &&
+            !memcmp(books->notes[i].text.at, text, bytes))
+            return;
+    }
+    if (books->note_count >= MOST_NOTES)
+        return;
+    if (books->note_count == books->note_room) {
+        books->note_room = books->note_room ? 2 * books->note_room : 16;
+        books->notes = hl_resized(books->notes, books->note_room * sizeof *books->notes);
+    }
+    books->notes[books->note_count].process = process;
+    books->notes[books->note_count++].text = hl_tree_text(&books->tree, text, (uint32_t)bytes);
+}
+
+void hl_books_mark(hl_books *books, uint32_t process, const char *kind, const char *name)
+{
+    enum { MOST_MARKS = 100000 };
+    if (books->mark_count >= MOST_MARKS)
+        return;
+    if (books->mark_count == books->mark_room) {
+        books->mark_room = books->mark_room ? 2 * books->mark_room : 16;
+        books->marks = hl_resized(books->marks, books->mark_room * sizeof *books->marks);
+    }
+    books->marks[books->mark_count].time_ns = books->now_ns;
+    books->marks[books->mark_count].process = process;
+    books->marks[books->mark_count].kind = (hl_text){kind, (uint32_t)strlen(kind)};
+    books->marks[books->mark_count++].name =
+        *name ? hl_tree_text(&books->tree, name, (uint32_t)strlen(name)) : (hl_text){"", 0};
+}
+
+/* ------------------------------------------------------------------------------------------------------ the kernel */
+
+static int open_pidfd(int32_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+
+/* How a reaped process ended, as a wait status. Linux 6.15 and later; the layout is uapi/linux/pidfd.h's first version. */
+static bool exit_info(int pidfd, int32_t *wait_status)
+{
+    struct {
+        uint64_t mask, cgroup;
+        uint32_t ids[11];
+        int32_t exit_code;
+    } info = {.mask = 1u << 3 /* PIDFD_INFO_EXIT */};
+    _Static_assert(sizeof info == 64, "PIDFD_INFO_SIZE_VER0");
+    if (pidfd < 0 || ioctl(pidfd, _IOWR(0xFF, 11, info), &info) || !(info.mask & 1u << 3))
+        return false;
+    *wait_status = info.exit_code;
+    return true;
+}
+
+/* When the process with this pid began, on the clock of CLOCK_MONOTONIC; 0: there is none. Precision: 10 ms. */
+static uint64_t start_of(int32_t pid)
+{
+    char path[64], text[1024];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    char *at = strrchr(text, ')'); /* the name may hold anything */
+    for (int field = 2; at && field < 22; field++)
+        at = strchr(at + 1, ' ');
+    if (!at)
+        return 0;
+    struct timespec boot, monotonic;
+    clock_gettime(CLOCK_BOOTTIME, &boot);
+    clock_gettime(CLOCK_MONOTONIC, &monotonic);
+    int64_t offset = (int64_t)(boot.tv_sec - monotonic.tv_sec) * (int64_t)SECOND + boot.tv_nsec - monotonic.tv_nsec;
+    int64_t since_boot = (int64_t)(strtoull(at + 1, NULL, 10) * (SECOND / (uint64_t)sysconf(_SC_CLK_TCK)));
+    return since_boot > offset ? (uint64_t)(since_boot - offset) : 1;
+}
+
+static hl_text link_text(hl_books *books, int32_t pid, const char *which)
+{
+    char path[64], text[1024];
+    snprintf(path, sizeof path, "/proc/%d/%s", pid, which);
+    ssize_t n = readlink(path, text, sizeof text);
+    return n > 0 ? hl_tree_text(&books->tree, text, (uint32_t)n) : (hl_text){0};
+}
+
+static hl_text command_text(hl_books *books, int32_t pid)
+{
+    char path[64], text[1024];
+    snprintf(path, sizeof path, "/proc/%d/cmdline", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return (hl_text){0};
+    ssize_t n = read(fd, text, sizeof text);
+    close(fd);
+    while (n > 0 && text[n - 1] == '\0')
+        n--;
+    for (ssize_t i = 0; i < n; i++) {
+        if (text[i] == '\0')
+            text[i] = ' ';
+    }
+    return n > 0 ? hl_tree_text(&books->tree, text, (uint32_t)n) : (hl_text){0};
+}
+
+/* ------------------------------------------------------------------------------------------------------- processes */
+
+static hl_process *new_process(hl_books *books, int32_t pid)
+{
+    if (books->process_count == books->process_room) {
+        books->process_room = books->process_room ? 2 * books->process_room : 16;
+        books->processes = hl_resized(books->processes, books->process_room * sizeof *books->processes);
+    }
+    hl_process *process = hl_zeroed(sizeof *process);
+    books->processes[books->process_count++] = process;
+    process->id = books->process_count;
+    process->pid = pid;
+    process->peak_number = 1;
+    process->start_ns = books->now_ns;
+    process->pidfd = open_pidfd(pid);
+    process->status_fd = process->rollup_fd = -1;
+    process->last_rss_kib = UINT32_MAX;
+    process->changed = true;
+    if (process->pidfd < 0 && errno == ESRCH)
+        process->gone = true;
+    else if (process->pidfd >= 0)
+        epoll_ctl(books->epoll, EPOLL_CTL_ADD, process->pidfd,
+                  &(struct epoll_event){.events = EPOLLIN, .data.u32 = process->id});
+    process->gone_ns = books->now_ns;
+    hl_process_stamp(books, process);
+    if (!process->gone)
+        hl_sampler_begin(books, process);
+    return process;
+}
+
+static hl_process *last_of_pid(hl_books *books, int32_t pid, const hl_process *but)
+{
+    for (uint32_t i = books->process_count; i-- > 0;) {
+        if (books->processes[i]->pid == pid && books->processes[i] != but)
+            return books->processes[i];
+    }
+    return NULL;
+}
+
+hl_process *hl_process_of_pid(hl_books *books, int32_t pid) { return last_of_pid(books, pid, NULL); }
+
+static bool has_ended(const hl_process *process)
+{
+    return process->gone || (process->pidfd >= 0 && poll(&(struct pollfd){process->pidfd, POLLIN, 0}, 1, 0) == 1);
+}
+
+static void set_parent(hl_books *books, hl_process *process, const hl_process *parent, int32_t parent_pid)
+{
+    process->parent = parent ? parent->id : 0;
+    process->parent_pid = parent_pid;
+}
+
+void hl_process_add_child(hl_books *books, hl_process *parent, int32_t pid, uint32_t born_by)
+{
+    hl_process *process = hl_process_of_pid(books, pid);
+    /* The child may have registered, and even ended, before its parent's word was read. */
+    if (!process || process->announced || process == parent ||
+        (process->parent && process->parent != parent->id))
+        process = new_process(books, pid);
+    set_parent(books, process, parent, parent->pid);
+    process->announced = true;
+    process->changed = true;
+    if (!process->born_by)
+        process->born_by = born_by;
+    if (born_by == HL_CHILD_FORK)
+        hl_books_mark(books, process->id, "fork", "");
+}
+
+/* ---------------------------------------------------------------------------------------------------------- status */
+
+void hl_process_status(hl_books *books, hl_process *process, int32_t wait_status)
+{
+    process->status_known = true;
+    process->changed = true;
+    if (WIFSIGNALED(wait_status)) {
+        process->ended = process->ended ? HL_ENDED_SIGNAL : process->ended;
+        process->exit_status = WTERMSIG(wait_status);
+        process->signalled = true;
+    } else {
+        process->ended = process->ended ? HL_ENDED_EXIT : process->ended;
+        process->exit_status = WEXITSTATUS(wait_status);
+        process->signalled = false;
+    }
+}
+
+void hl_process_waited(hl_books *books, hl_process *parent, int32_t pid, int32_t wait_status)
+{
+    hl_process *process = hl_process_of_pid(books, pid);
+    if (process && process != parent && !process->status_known && (WIFEXITED(wait_status) || WIFSIGNALED(wait_status)))
+        hl_process_status(books, process, wait_status);
+}
+
+/* Its images are read to the end: the row is closed. */
+static void end_process(hl_books *books, hl_process *process)
+{
+    process->end_ns = books->now_ns;
+    process->end_tree_number = books->tree_number;
+    hl_tick_close(books, process);
+    hl_sampler_end(process);
+    if (!process->status_known) {
+        int32_t wait_status;
+        if (exit_info(process->pidfd, &wait_status))
+            hl_process_status(books, process, wait_status);
+    }
+    process->ended = process->status_known ? process->signalled ? HL_ENDED_SIGNAL : HL_ENDED_EXIT
+                     : process->exit_seen  ? HL_ENDED_EXIT
+                                           : HL_ENDED_LOST;
+    process->changed = true;
+    hl_books_mark(books, process->id, "exit", "");
+}
+
+/* ---------------------------------------------------------------------------------------------------------- images */
+
+/* A text of a process slot: at most `room` bytes, NUL-terminated if the program keeps its word. */
+static hl_text slot_text(hl_books *books, const char *text, size_t room, hl_text known)
+{
+    char copy[2048];
+    memcpy(copy, text, room);
+    size_t bytes = strnlen(copy, room);
+    if (known.at && known.bytes == bytes && !memcmp(known.at, copy, bytes))
+        return known;
+    return hl_tree_text(&books->tree, copy, (uint32_t)bytes);
+}
+
+static void read_facts(hl_books *books, hl_image *image)
+{
+    hl_wire_process *slot = hl_session_process(books->session, image->slot);
+    uint32_t facts = atomic_load(&slot->facts), version = atomic_load(&slot->text_version);
+    hl_process *process = image->process;
+    if (version & 1 || image->facts_read > 10000)
+        return; /* being written; or a program that changes its texts for ever */
+    hl_text executable = slot_text(books, slot->executable, sizeof slot->executable, process->executable);
+    hl_text command = slot_text(books, slot->command, sizeof slot->command, process->command);
+    hl_text reason = slot_text(books, slot->reason, sizeof slot->reason, process->reason);
+    atomic_thread_fence(memory_order_acquire);
+    if (atomic_load(&slot->text_version) != version)
+        return;
+    process->executable = executable;
+    process->command = command;
+    process->reason = reason;
+    uint32_t recording = atomic_load(&slot->recording);
+    process->recording = recording <= HL_RECORDING_OBJECTS ? recording : HL_RECORDING_NOTHING;
+    process->python_version = atomic_load(&slot->python_version);
+    process->python_flags = atomic_load(&slot->python_flags) & 7;
+    process->changed = true;
+    image->facts = facts;
+    image->facts_read++;
+}
+
+static void begin_image(hl_books *books, uint32_t slot_number)
+{
+    hl_wire_process *slot = hl_session_process(books->session, slot_number);
+    int32_t pid = slot->pid, parent_pid = slot->parent_pid;
+    uint32_t born_by = slot->born_by;
+    if (pid <= 0 || born_by > HL_CHILD_CLONE)
+        return;
+    hl_process *process = hl_process_of_pid(books, pid);
+    bool goes_on = process && !process->ended && !has_ended(process) &&
+                   (born_by == 0 || (process->announced && !process->followed));
+    if (!goes_on && process && !process->ended && process->announced && !process->followed && has_ended(process) &&
+        process->parent_pid == parent_pid)
+        goes_on = true; /* its parent's word came first, and it has ended already */
+    if (!goes_on) {
+        process = new_process(books, pid);
+        process->born_by = born_by;
+        uint64_t began = start_of(pid);
+        if (began == 0 || began > slot->start_ns + SECOND / 50) /* another process has the pid now */
+            process->gone = true;
+        set_parent(books, process, last_of_pid(books, parent_pid, process), parent_pid);
+        process->start_ns = slot->start_ns > books->start_ns ? slot->start_ns - books->start_ns : 0;
+    } else if (process->followed) {
+        hl_books_mark(books, process->id, "exec", "");
+    }
+    for (uint32_t i = 0; i < books->image_slots; i++) {
+        hl_image *old = books->images[i];
+        if (old && old->process == process && !old->dead) {
+            old->dead = old->replaced = true;
+            old->top = UINT64_MAX;
+        }
+    }
+    hl_image *image = hl_zeroed(sizeof *image);
+    image->process = process;
+    image->slot = slot_number;
+    image->base = slot->base;
+    image->facts = atomic_load(&slot->facts) - 1;
+    hl_live_init(&image->live);
+    hl_names_init(&image->names, slot->seed);
+    process->followed = true;
+    process->forked = born_by == HL_CHILD_FORK;
+    process->images++;
+    process->changed = true;
+    books->images[slot_number] = image;
+    books->image_count++;
+    read_facts(books, image);
+}
+
+void hl_processes_discover(hl_books *books)
+{
+    uint32_t used = atomic_load(&books->session->processes_used);
+    books->image_slots = used < HL_MAX_PROCESSES ? used : HL_MAX_PROCESSES;
+    for (uint32_t i = 0; i < books->image_slots; i++) {
+        hl_wire_process *slot = hl_session_process(books->session, i);
+        hl_image *image = books->images[i];
+        if (!image) {
+            uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
+            if (state == HL_PROCESS_RUNNING || state == HL_PROCESS_EXITED)
+                begin_image(books, i);
+        } else if (atomic_load(&slot->facts) != image->facts) {
+            read_facts(books, image);
+        }
+    }
+}
+
+/* The image has been read to its end. */
+static void end_image(hl_books *books, hl_image *image)
+{
+    hl_process *process = image->process;
+    hl_wire_process *slot = hl_session_process(books->session, image->slot);
+    read_facts(books, image);
+    process->lost += atomic_load(&slot->lost);
+    if (atomic_load(&slot->state) == HL_PROCESS_EXITED && !process->status_known) {
+        process->exit_seen = true;
+        process->exit_status = atomic_load(&slot->exit_status) & 0xff;
+    }
+    if (image->replaced)
+        hl_apply_release_all(books, image);
+    if (image->names.collisions) {
+        static const char text[] = "two call stacks had the same 59-bit name: what the later one allocated is counted "
+                                   "under the earlier one";
+        hl_books_note(books, process->id, text, sizeof text - 1);
+    }
+    hl_books_drop_image(books, image);
+    books->images[image->slot] = NULL;
+    books->image_count--;
+    process->images--;
+    process->changed = true;
+    hl_live_release(&image->live);
+    hl_maps_release(&image->maps);
+    hl_names_release(&image->names);
+    free(image);
+
+    atomic_store(&slot->order, 0);
+    slot->pid = 0;
+    atomic_store(&slot->facts, 0);
+    atomic_store(&slot->text_version, 0);
+    atomic_store(&slot->state, HL_PROCESS_FREE);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- checks */
+
+/* An exec that nobody registered after: the session's memory is no longer among the process's mappings. */
+static bool session_is_mapped(int32_t pid)
+{
+    char path[64], line[512];
+    snprintf(path, sizeof path, "/proc/%d/maps", pid);
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return false;
+    bool found = false;
+    while (!found && fgets(line, sizeof line, f))
+        found = strstr(line, "/memfd:heapline") != NULL;
+    fclose(f);
+    return found;
+}
+
+static void check_exec(hl_books *books, hl_image *image)
+{
+    if (!image->exec_announced || image->dead || books->now_ns - image->exec_ns < SECOND / 20)
+        return;
+    image->exec_announced = false;
+    if (session_is_mapped(image->process->pid))
+        return; /* it failed, or has not happened yet: then the process says so again, or dies */
+    image->dead = image->replaced = true;
+    hl_books_mark(books, image->process->id, "exec", "");
+    image->process->recording = HL_RECORDING_NOTHING;
+    image->process->executable = link_text(books, image->process->pid, "exe");
+    image->process->command = command_text(books, image->process->pid);
+    static const char text[] = "from some moment on it was another program, which is not followed";
+    hl_books_note(books, image->process->id, text, sizeof text - 1);
+}
+
+/* Why a child did not register, from what can be seen of its executable. */
+static const char *reason_of(hl_books *books, int32_t pid)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/exe", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return books->session->children == HL_CHILDREN_NONE ? "not followed (--children=none)"
+                                                            : "not followed: it did not load libheapline.so";
+    const char *reason = books->session->children == HL_CHILDREN_NONE ? "not followed (--children=none)"
+                                                                      : "not followed: it did not load libheapline.so";
+    struct stat info;
+    Elf64_Ehdr header;
+    if (fstat(fd, &info) == 0 && info.st_mode & (S_ISUID | S_ISGID)) {
+        reason = "not followed: a setuid program";
+    } else if (pread(fd, &header, sizeof header, 0) == sizeof header && !memcmp(header.e_ident, ELFMAG, SELFMAG) &&
+               header.e_phentsize == sizeof(Elf64_Phdr)) {
+        bool loader = false;
+        for (unsigned i = 0; i < header.e_phnum && i < 64 && !loader; i++) {
+            Elf64_Phdr part;
+            if (pread(fd, &part, sizeof part, (off_t)(header.e_phoff + i * sizeof part)) == sizeof part)
+                loader = part.p_type == PT_INTERP;
+        }
+        if (!loader)
+            reason = "not followed: a statically linked program";
+    }
+    close(fd);
+    return reason;
+}
+
+/* A child that has not registered: what it is can be seen from outside, while it lives. */
+static void look_at_stranger(hl_books *books, hl_process *process)
+{
+    uint64_t age_ns = books->now_ns - process->start_ns;
+    if (process->followed || process->looked > 2 || age_ns < (SECOND / 100 << 2 * process->looked))
+        return;
+    process->looked++;
+    const char *reason = reason_of(books, process->pid);
+    process->reason = (hl_text){reason, (uint32_t)strlen(reason)};
+    hl_text executable = link_text(books, process->pid, "exe"), command = command_text(books, process->pid);
+    if (executable.at)
+        process->executable = executable;
+    if (command.at)
+        process->command = command;
+    process->changed = true;
+}
+
+void hl_processes_check(hl_books *books)
+{
+    struct epoll_event events[64];
+    for (int n; (n = epoll_wait(books->epoll, events, 64, 0)) > 0;) {
+        for (int i = 0; i < n; i++) {
+            hl_process *process = books->processes[events[i].data.u32 - 1];
+            process->gone = true;
+            process->gone_ns = books->now_ns;
+            epoll_ctl(books->epoll, EPOLL_CTL_DEL, process->pidfd, NULL);
+        }
+    }
+    for (uint32_t i = 0; i < books->image_slots; i++) {
+        hl_image *image = books->images[i];
+        if (!image)
+            continue;
+        if (image->dead) { /* the last pass has read it with no limit of epoch, if nothing is left */
+            if (image->top == UINT64_MAX && hl_books_image_is_read(books, image))
+                end_image(books, image);
+        } else if (image->process->gone) {
+            image->dead = true;
+        } else {
+            check_exec(books, image);
+        }
+    }
+    for (uint32_t i = books->first_running; i < books->process_count; i++) {
+        hl_process *process = books->processes[i];
+        if (process->ended) {
+            int32_t wait_status;
+            if (!process->status_known && exit_info(process->pidfd, &wait_status))
+                hl_process_status(books, process, wait_status);
+            if (process->pidfd >= 0 && (process->status_known || books->now_ns - process->gone_ns > 5 * SECOND)) {
+                close(process->pidfd);
+                process->pidfd = -1;
+            }
+            if (i == books->first_running && process->pidfd < 0)
+                books->first_running++;
+            continue;
+        }
+        if (process->pidfd < 0 && !process->gone && kill(process->pid, 0) && errno == ESRCH)
+            process->gone = true;
+        if (process->gone && !process->images) {
+            if (!process->followed && !process->reason.at) {
+                static const char text[] = "not followed: it ended before it could be looked at";
+                process->reason = (hl_text){text, sizeof text - 1};
+            }
+            end_process(books, process);
+        } else if (!process->gone) {
+            look_at_stranger(books, process);
+        }
+    }
+}

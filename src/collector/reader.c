@@ -1,0 +1,462 @@
+/*
+ * reader.c - from rings to words in order. Runs on the collector's one thread.
+ *
+ * A pass reads all heads (H1), then each process's order word (E), looks for new slots, reads all heads again (H2), and
+ * then applies, in the order of epochs, everything below E up to H2, and of E only what lies below H1. Why this is right:
+ * an event of an epoch below E was published before its epoch was left, so before E was read, so it lies below H2; and
+ * what lies below H1 was there before E was read. A process that is dead is read to its end.
+ *
+ * Nothing in shared memory is trusted. A chunk is entered only if its owner field names the writer and no reader stands in
+ * it; so a chain that runs in circles, or into somebody else's chunk, ends the writer (`broken`), never the collector.
+ */
+#include "books.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define NOBODY UINT32_MAX /* in hl_wire_writer.process: the slot is free, or its taker has not filled it yet */
+
+/* ---------------------------------------------------------------------------------------------------------- chunks */
+
+/* The chunk before whose end, or at whose end, the program's address `at` lies; -1: outside the pool or misaligned. */
+static int64_t chunk_of(const hl_books *books, const hl_image *image, uint64_t at)
+{
+    uint64_t offset = at - 8 - image->base - HL_CHUNKS_AT;
+    if (at % 8 || offset / HL_CHUNK_BYTES >= books->session->chunks)
+        return -1;
+    uint64_t inside = offset % HL_CHUNK_BYTES + 8;
+    return inside < sizeof(hl_wire_chunk) ? -1 : (int64_t)(offset / HL_CHUNK_BYTES);
+}
+
+/* Our pointer for the program's address `at`, which chunk_of accepted. */
+static const uint64_t *ours(const hl_books *books, const hl_image *image, uint64_t at)
+{
+    return (const uint64_t *)((uintptr_t)books->session + (uintptr_t)(at - image->base));
+}
+
+static void give_back(hl_books *books, uint32_t chunk)
+{
+    hl_session *s = books->session;
+    hl_wire_chunk *c = hl_session_chunk(s, chunk);
+    books->chunk_held[chunk] = 0;
+    atomic_store(&c->owner, 0);
+    uint64_t top = atomic_load(&s->pool), next;
+    do {
+        atomic_store(&c->next, (uint32_t)top);
+        next = ((top >> 32) + 1) << 32 | (chunk + 1);
+    } while (!atomic_compare_exchange_weak(&s->pool, &top, next));
+    atomic_fetch_sub(&s->out, 1);
+    atomic_fetch_add(&s->freed, 1);
+    if (atomic_load(&s->waiting))
+        syscall(SYS_futex, &s->freed, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+static void leave_chunk(hl_books *books, hl_reader *reader)
+{
+    if (reader->chunk)
+        give_back(books, reader->chunk - 1);
+    reader->chunk = 0;
+    reader->at = NULL;
+}
+
+/* Begins to read the chunk whose program address is `address`. False: it is not one that this writer may have. */
+static bool enter_chunk(hl_books *books, hl_reader *reader, uint64_t address)
+{
+    uint64_t offset = address - reader->image->base - HL_CHUNKS_AT;
+    uint32_t chunk = (uint32_t)(offset / HL_CHUNK_BYTES);
+    if (offset % HL_CHUNK_BYTES || offset / HL_CHUNK_BYTES >= books->session->chunks || books->chunk_held[chunk])
+        return false;
+    hl_wire_chunk *c = hl_session_chunk(books->session, chunk);
+    if (atomic_load(&c->owner) != reader->writer + 1)
+        return false;
+    books->chunk_held[chunk] = 1;
+    reader->chunk = chunk + 1;
+    reader->at = c->words;
+    return true;
+}
+
+/* The writer cannot be read any further. Its chunks are found by their owner field when its process ends. */
+static void end_broken(hl_books *books, hl_reader *reader)
+{
+    static const char text[] = "events of a thread became unreadable and were given up from there on: the program may "
+                               "have damaged memory that is not its own";
+    reader->broken = true;
+    books->broken_writers++;
+    reader->image->process->lost++;
+    if (!reader->image->noted_broken)
+        hl_books_note(books, reader->image->process->id, text, sizeof text - 1);
+    reader->image->noted_broken = true;
+}
+
+/* --------------------------------------------------------------------------------------------------------- readers */
+
+static void free_writer_slot(hl_wire_writer *writer)
+{
+    writer->process = NOBODY;
+    atomic_store(&writer->end, 0);
+    atomic_store(&writer->open, 0);
+    atomic_store(&writer->state, HL_WRITER_FREE);
+}
+
+static void drop_reader(hl_books *books, uint32_t position)
+{
+    uint32_t slot = books->active[position];
+    hl_reader *reader = books->readers[slot];
+    leave_chunk(books, reader);
+    hl_maps_forget(&reader->image->maps, &reader->unmapped);
+    reader->image->process->waited_ns += atomic_load(&hl_session_writer(books->session, slot)->waited_ns);
+    reader->image->process->changed = true;
+    free_writer_slot(hl_session_writer(books->session, slot));
+    free(reader->unmapped.piece);
+    free(reader->code);
+    free(reader);
+    books->readers[slot] = NULL;
+    books->active[position] = books->active[--books->active_count];
+}
+
+/* Writers that have got their first chunk since the last look. */
+static void discover_writers(hl_books *books)
+{
+    hl_session *s = books->session;
+    uint32_t used = atomic_load(&s->writers_used);
+    if (used > HL_MAX_WRITERS)
+        used = HL_MAX_WRITERS;
+    for (uint32_t slot = 0; slot < used; slot++) {
+        if (books->readers[slot])
+            continue;
+        hl_wire_writer *writer = hl_session_writer(s, slot);
+        uint32_t state = atomic_load_explicit(&writer->state, memory_order_acquire);
+        if (state == HL_WRITER_FREE)
+            continue;
+        uint64_t end = atomic_load_explicit(&writer->end, memory_order_acquire);
+        uint32_t process = writer->process;
+        if (end == 0) {
+            if (state == HL_WRITER_ENDED)
+                free_writer_slot(writer); /* never wrote */
+            continue;
+        }
+        hl_image *image = process < HL_MAX_PROCESSES ? books->images[process] : NULL;
+        if (!image)
+            continue;
+        hl_reader *reader = hl_zeroed(sizeof *reader);
+        reader->image = image;
+        reader->writer = slot;
+        reader->thread = hl_thread_of(books, image, writer->tid);
+        reader->h1 = 0;
+        books->readers[slot] = reader;
+        books->active[books->active_count++] = (uint16_t)slot;
+    }
+}
+
+/* -------------------------------------------------------------------------------------------------------- the pass */
+
+/* Makes sure that the reader stands in a chunk, if its writer has one. */
+static bool has_chunk(hl_books *books, hl_reader *reader)
+{
+    if (reader->chunk)
+        return true;
+    hl_wire_writer *writer = hl_session_writer(books->session, reader->writer);
+    if (!atomic_load_explicit(&writer->end, memory_order_acquire))
+        return false;
+    reader->wanted = false;
+    reader->past_h1 = true; /* it had none when H1 was read */
+    if (!enter_chunk(books, reader, atomic_load(&writer->restart))) {
+        end_broken(books, reader);
+        return false;
+    }
+    return true;
+}
+
+/* What can be read now. */
+typedef enum hl_view { HL_VIEW_NOTHING, HL_VIEW_WORDS } hl_view;
+
+/* Finds the limit up to which the chunk at hand may be read; goes on to the next chunk when it is read to its end.
+ * HL_VIEW_NOTHING: nothing is left of this pass. */
+static hl_view view(hl_books *books, hl_reader *reader, const uint64_t **limit)
+{
+    hl_image *image = reader->image;
+    for (;;) {
+        if (reader->broken || !reader->chunk)
+            return HL_VIEW_NOTHING;
+        uint64_t target = reader->past_h1 ? reader->h2 : reader->h1;
+        int64_t last = chunk_of(books, image, target);
+        if (last < 0)
+            goto broken;
+        hl_wire_chunk *c = hl_session_chunk(books->session, reader->chunk - 1);
+        if ((uint32_t)last + 1 == reader->chunk) {
+            *limit = ours(books, image, target);
+            if (*limit < reader->at)
+                goto broken;
+            if (*limit > reader->at)
+                return HL_VIEW_WORDS;
+            if (reader->past_h1)
+                return HL_VIEW_NOTHING;
+            reader->past_h1 = true;
+            continue;
+        }
+        /* The writer has gone on to another chunk. If it had been asked for this one, it says so in its slot. */
+        uint64_t next = atomic_load(&c->next), used = atomic_load(&c->used);
+        if (!next) {
+            hl_wire_writer *writer = hl_session_writer(books->session, reader->writer);
+            used = atomic_load(&writer->left);
+            next = atomic_load(&writer->restart);
+        }
+        int64_t of = chunk_of(books, image, used);
+        if (of < 0 || (uint32_t)of + 1 != reader->chunk || ours(books, image, used) < reader->at)
+            goto broken;
+        *limit = ours(books, image, used);
+        if (*limit > reader->at)
+            return HL_VIEW_WORDS;
+        leave_chunk(books, reader);
+        reader->wanted = false;
+        if (!enter_chunk(books, reader, next))
+            goto broken;
+    }
+broken:
+    end_broken(books, reader);
+    return HL_VIEW_NOTHING;
+}
+
+/* The epoch of the reader's next word; false: nothing that this pass may apply. */
+static bool next_epoch(hl_books *books, hl_reader *reader, uint64_t *epoch)
+{
+    const uint64_t *limit;
+    if (view(books, reader, &limit) == HL_VIEW_NOTHING)
+        return false;
+    uint64_t word = __atomic_load_n(reader->at, __ATOMIC_RELAXED), top = reader->image->top;
+    *epoch = hl_word_kind_of(word) == HL_WORD_EPOCH ? word & HL_PAYLOAD : reader->epoch;
+    if (*epoch > reader->image->order_after && top != UINT64_MAX) { /* an epoch that nobody has begun */
+        end_broken(books, reader);
+        return false;
+    }
+    return *epoch < top || (*epoch == top && !reader->past_h1 && top != 0);
+}
+
+/* Applies the reader's words up to epoch `upto`, as far as this pass may. */
+static void run(hl_books *books, hl_reader *reader, uint64_t upto)
+{
+    const uint64_t *limit;
+    uint64_t top = reader->image->top;
+    while (view(books, reader, &limit) == HL_VIEW_WORDS) {
+        bool whole = !reader->past_h1 || top == UINT64_MAX;
+        uint64_t allowed = whole || upto < top ? upto : top - 1;
+        if (reader->epoch > allowed) {
+            uint64_t word = __atomic_load_n(reader->at, __ATOMIC_RELAXED);
+            if (hl_word_kind_of(word) != HL_WORD_EPOCH || (word & HL_PAYLOAD) > allowed)
+                return;
+        }
+        switch (hl_apply(books, reader, limit, allowed)) {
+        case HL_APPLIED_ALL:
+            break;
+        case HL_APPLIED_TO_EPOCH:
+            return;
+        case HL_APPLIED_INVALID:
+            end_broken(books, reader);
+            return;
+        }
+    }
+}
+
+static void sift_down(hl_waiting_reader *heap, uint32_t n, uint32_t i)
+{
+    hl_waiting_reader moved = heap[i];
+    for (uint32_t child; (child = 2 * i + 1) < n; i = child) {
+        if (child + 1 < n && heap[child + 1].epoch < heap[child].epoch)
+            child++;
+        if (moved.epoch <= heap[child].epoch)
+            break;
+        heap[i] = heap[child];
+    }
+    heap[i] = moved;
+}
+
+static void apply_in_order(hl_books *books, hl_waiting_reader *heap, uint32_t n)
+{
+    for (uint32_t i = n / 2; i-- > 0;)
+        sift_down(heap, n, i);
+    while (n) {
+        hl_reader *reader = heap[0].reader;
+        uint64_t second = UINT64_MAX;
+        if (n > 1)
+            second = heap[1].epoch;
+        if (n > 2 && heap[2].epoch < second)
+            second = heap[2].epoch;
+        uint64_t top = reader->image->top;
+        run(books, reader, second < top ? second : top);
+        uint64_t epoch;
+        if (next_epoch(books, reader, &epoch))
+            heap[0].epoch = epoch;
+        else
+            heap[0] = heap[--n];
+        if (n)
+            sift_down(heap, n, 0);
+    }
+}
+
+static void read_heads(hl_books *books)
+{
+    for (uint32_t i = 0; i < books->active_count; i++) {
+        hl_reader *reader = books->readers[books->active[i]];
+        hl_wire_writer *writer = hl_session_writer(books->session, books->active[i]);
+        reader->past_h1 = !reader->chunk;
+        reader->h1 = atomic_load_explicit(&writer->head, memory_order_acquire);
+    }
+}
+
+static int by_image(const void *a, const void *b)
+{
+    const hl_waiting_reader *x = a, *y = b;
+    uint32_t i = x->reader->image->slot, j = y->reader->image->slot;
+    return (i > j) - (i < j);
+}
+
+uint64_t hl_books_pass(hl_books *books, uint64_t now_ns)
+{
+    uint64_t before = books->words;
+    books->now_ns = now_ns;
+    books->now_ms = (uint32_t)(now_ns / 1000000);
+
+    read_heads(books);
+    for (uint32_t i = 0; i < HL_MAX_PROCESSES && i < books->image_slots; i++) {
+        hl_image *image = books->images[i];
+        if (image)
+            image->top = image->dead ? UINT64_MAX
+                                     : atomic_load(&hl_session_process(books->session, i)->order) >> 16;
+    }
+    hl_processes_discover(books);
+    discover_writers(books);
+
+    hl_waiting_reader *heap = books->heap;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < books->active_count; i++) {
+        uint32_t slot = books->active[i];
+        hl_reader *reader = books->readers[slot];
+        hl_wire_writer *writer = hl_session_writer(books->session, slot);
+        bool ended = atomic_load_explicit(&writer->state, memory_order_acquire) == HL_WRITER_ENDED;
+        if (reader->broken)
+            continue;
+        if (!has_chunk(books, reader)) {
+            reader->ended = ended;
+            continue;
+        }
+        reader->h2 = atomic_load_explicit(&writer->head, memory_order_acquire);
+        bool idle = reader->at == ours(books, reader->image, reader->h2);
+        reader->ended = ended && idle;
+        if (!idle)
+            heap[n++].reader = reader;
+    }
+    for (uint32_t i = 0; i < HL_MAX_PROCESSES && i < books->image_slots; i++) {
+        if (books->images[i])
+            books->images[i]->order_after = atomic_load(&hl_session_process(books->session, i)->order) >> 16;
+    }
+
+    if (n > 1 && books->image_count > 1)
+        qsort(heap, n, sizeof *heap, by_image);
+    for (uint32_t from = 0, to; from < n; from = to) {
+        uint32_t kept = from;
+        const hl_image *image = heap[from].reader->image;
+        for (to = from; to < n && heap[to].reader->image == image; to++) {
+            hl_reader *reader = heap[to].reader;
+            uint64_t epoch;
+            if (next_epoch(books, reader, &epoch))
+                heap[kept++] = (hl_waiting_reader){epoch, reader};
+        }
+        if (kept > from)
+            apply_in_order(books, heap + from, kept - from);
+    }
+
+    for (uint32_t i = books->active_count; i-- > 0;) {
+        if (books->readers[books->active[i]]->ended)
+            drop_reader(books, i);
+    }
+    if (books->words != before)
+        atomic_fetch_add(&books->session->progress, 1);
+    return books->words - before;
+}
+
+/* --------------------------------------------------------------------------------------------------------- reclaim */
+
+static bool barrier(void)
+{
+    return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0) == 0 ||
+           syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) == 0;
+}
+
+static bool is_idle(const hl_books *books, const hl_reader *reader)
+{
+    hl_wire_writer *writer = hl_session_writer(books->session, reader->writer);
+    return reader->chunk && !reader->broken && reader->at == ours(books, reader->image, atomic_load(&writer->head));
+}
+
+/* A writer stores `open`, then reads `end`, with no fence between. Here `end` is cleared, a barrier is forced on every
+ * thread of the programs, and then only a slot that is not open, and whose head has not moved, gives its chunk up. */
+void hl_books_reclaim(hl_books *books)
+{
+    uint32_t asked = 0;
+    for (uint32_t i = 0; i < books->active_count; i++) {
+        hl_reader *reader = books->readers[books->active[i]];
+        if (!is_idle(books, reader))
+            continue;
+        atomic_store(&hl_session_writer(books->session, reader->writer)->end, 0);
+        reader->wanted = true;
+        asked++;
+    }
+    if (!asked || !barrier())
+        return;
+    for (uint32_t i = 0; i < books->active_count; i++) {
+        hl_reader *reader = books->readers[books->active[i]];
+        hl_wire_writer *writer = hl_session_writer(books->session, reader->writer);
+        if (!reader->wanted || atomic_load(&writer->open) || atomic_load(&writer->end) || !is_idle(books, reader))
+            continue;
+        leave_chunk(books, reader);
+        reader->wanted = false;
+        books->reclaimed++;
+    }
+}
+
+/* ----------------------------------------------------------------------------------------------------- ends of images */
+
+bool hl_books_image_is_read(const hl_books *books, const hl_image *image)
+{
+    for (uint32_t i = 0; i < books->active_count; i++) {
+        const hl_reader *reader = books->readers[books->active[i]];
+        hl_wire_writer *writer = hl_session_writer(books->session, reader->writer);
+        if (reader->image != image || reader->broken)
+            continue;
+        if (!reader->chunk ? atomic_load(&writer->end) != 0 : !is_idle(books, reader))
+            return false;
+    }
+    return true;
+}
+
+void hl_books_drop_image(hl_books *books, hl_image *image)
+{
+    hl_session *s = books->session;
+    for (uint32_t i = books->active_count; i-- > 0;) {
+        if (books->readers[books->active[i]]->image == image)
+            drop_reader(books, i);
+    }
+    /* Chunks that its writers took, wherever they stand: published chains, one just taken, those of a broken writer. */
+    for (uint32_t chunk = 0; chunk < s->chunks; chunk++) {
+        uint32_t owner = atomic_load(&hl_session_chunk(s, chunk)->owner);
+        if (owner == 0 || owner > HL_MAX_WRITERS || books->chunk_held[chunk])
+            continue;
+        hl_wire_writer *writer = hl_session_writer(s, owner - 1);
+        uint32_t state = atomic_load(&writer->state);
+        bool its_own = writer->process == image->slot && state != HL_WRITER_FREE;
+        bool nobodys = state == HL_WRITER_FREE; /* of a reader just dropped, or of one that broke */
+        if (its_own || nobodys)
+            give_back(books, chunk);
+    }
+    uint32_t used = atomic_load(&s->writers_used);
+    for (uint32_t slot = 0; slot < used && slot < HL_MAX_WRITERS; slot++) {
+        hl_wire_writer *writer = hl_session_writer(s, slot);
+        if (atomic_load(&writer->state) != HL_WRITER_FREE && writer->process == image->slot)
+            free_writer_slot(writer);
+    }
+}
