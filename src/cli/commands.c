@@ -2,10 +2,12 @@
 #include "cli.h"
 
 const hl_command hl_commands[] = {
+    {"run", "run a program and record its memory", hl_cmd_run, HL_GROUP_RECORD},
     {"env", "print variables that make programs record themselves", hl_cmd_env, HL_GROUP_RECORD},
     {"status", "list running recordings", hl_cmd_status, HL_GROUP_RECORD},
     {"stop", "end a recording, leave its programs running", hl_cmd_stop, HL_GROUP_RECORD},
     {"stats", "one page: how it ended, peak, totals, heaviest lines", hl_cmd_stats, HL_GROUP_READ},
     {"table", "lines of code that hold memory, heaviest first", hl_cmd_table, HL_GROUP_READ},
+    {"collect", "the collector's process, started by `env`'s variables", hl_cmd_collect, NULL},
     {0},
 };

@@ -11,10 +11,10 @@
 #include <string.h>
 
 enum {
-    LARGEST_CODE = 16 << 20,     /* bytes of an announced code object */
-    LARGEST_TEXT = 64 << 10,     /* of a text */
-    MOST_WAITING = 1 << 16,      /* nodes whose parent or code object is not known yet */
-    MOST_TEXT_BYTES = 64 << 20,  /* texts kept in all; what comes later is dropped */
+    LARGEST_CODE = 16 << 20,    /* bytes of an announced code object */
+    LARGEST_TEXT = 64 << 10,    /* of a text */
+    MOST_WAITING = 1 << 16,     /* nodes whose parent or code object is not known yet */
+    MOST_TEXT_BYTES = 64 << 20, /* texts kept in all; what comes later is dropped */
     MOST_STAND_INS = 1 << 20,
 };
 
@@ -178,7 +178,8 @@ uint32_t hl_announce_code(hl_books *books, hl_reader *reader, const uint64_t *w,
     if (left < 3)
         return 0;
     uint64_t address = word_at(w) & HL_PAYLOAD, all = word_at(w + 1), part = word_at(w + 2);
-    uint32_t version = (uint32_t)(all >> 32), total = (uint32_t)all, offset = (uint32_t)(part >> 32), here = (uint32_t)part;
+    uint32_t version = (uint32_t)(all >> 32), total = (uint32_t)all, offset = (uint32_t)(part >> 32),
+             here = (uint32_t)part;
     uint32_t words = words_for(3, here, left);
     if (!words || total > LARGEST_CODE || total < sizeof(hl_wire_code) || here > total || offset > total - here)
         return 0;

@@ -84,7 +84,8 @@ uint32_t hl_reader_row(hl_books *books, hl_reader *reader, unsigned slot, unsign
     if (node & HL_STAND_IN)
         node = reader->node[slot] = hl_node_named(books, reader->image, reader->nodes[slot]);
     bool made;
-    uint32_t row = hl_rows_find(&books->rows, node, process->id, hl_thread_group(books, reader->thread, process), allocator, &made);
+    uint32_t row = hl_rows_find(&books->rows, node, process->id, hl_thread_group(books, reader->thread, process),
+                                allocator, &made);
     if (made) {
         uint32_t *first = hl_tree_first_row(&books->tree, node);
         books->rows.key[row].next = *first;
@@ -109,7 +110,8 @@ static inline uint32_t row_for(hl_books *books, hl_reader *reader, uint64_t word
 static uint64_t full_size(hl_image *image, const hl_block *block)
 {
     uint64_t size = hl_block_size(block);
-    return __builtin_expect(size == HL_BLOCK_SIZE_MASK, 0) ? hl_live_huge_take(&image->live, hl_block_key(block)) : size;
+    return __builtin_expect(size == HL_BLOCK_SIZE_MASK, 0) ? hl_live_huge_take(&image->live, hl_block_key(block))
+                                                           : size;
 }
 
 /* Puts a new block into the table; it has been charged. */
@@ -214,7 +216,8 @@ static void name_stack(hl_books *books, hl_reader *reader, uint64_t id)
 }
 
 /* The words that are not about blocks. The number of words taken; 0: not valid. */
-static __attribute__((noinline)) uint32_t other_word(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left)
+static __attribute__((noinline)) uint32_t other_word(hl_books *books, hl_reader *reader, const uint64_t *w,
+                                                     uint64_t left)
 {
     switch (hl_word_kind_of(word_at(w))) {
     case HL_WORD_NODE:
@@ -371,7 +374,8 @@ done:
     return result;
 }
 
-static __attribute__((noinline)) hl_applied apply_cached(hl_books *b, hl_reader *r, const uint64_t *limit, uint64_t upto)
+static __attribute__((noinline)) hl_applied apply_cached(hl_books *b, hl_reader *r, const uint64_t *limit,
+                                                         uint64_t upto)
 {
     return apply(b, r, limit, upto, false);
 }

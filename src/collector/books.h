@@ -39,12 +39,14 @@ typedef struct hl_process {
     uint64_t peak_blocks, peak_ns;
     /* Colder. */
     uint64_t inherited_frees, unknown_frees, waited_ns, lost;
-    struct { uint64_t count, mapped, live, peak; } maps[HL_MAP_CLASSES];
+    struct {
+        uint64_t count, mapped, live, peak;
+    } maps[HL_MAP_CLASSES];
     uint64_t events_seen; /* allocations + frees when the last tick ended */
     uint64_t arena_seen;
     uint32_t last_rss_kib; /* UINT32_MAX: never sampled */
     bool sampled;          /* in the tick at hand */
-    uint32_t id;          /* from 1 */
+    uint32_t id;           /* from 1 */
     int32_t pid, parent_pid;
     uint32_t parent, born_by;
     hl_text command, executable, reason;
@@ -52,26 +54,26 @@ typedef struct hl_process {
     uint64_t start_ns, end_ns; /* CLOCK_MONOTONIC; end 0: running */
     enum { HL_ENDED_RUNNING, HL_ENDED_EXIT, HL_ENDED_SIGNAL, HL_ENDED_LOST } ended;
     int32_t exit_status;
-    bool status_known;   /* from the kernel or from who reaped it, not only from exit's own hook */
-    bool announced;      /* by its parent */
-    bool exit_seen;      /* its own exit hook ran; exit_status is from there */
-    bool signalled;      /* how it ended, when status_known */
-    uint32_t looked;     /* how often it was looked at from outside */
-    bool gone;           /* the kernel says that it has ended; perhaps not yet how */
+    bool status_known; /* from the kernel or from who reaped it, not only from exit's own hook */
+    bool announced;    /* by its parent */
+    bool exit_seen;    /* its own exit hook ran; exit_status is from there */
+    bool signalled;    /* how it ended, when status_known */
+    uint32_t looked;   /* how often it was looked at from outside */
+    bool gone;         /* the kernel says that it has ended; perhaps not yet how */
     uint64_t gone_ns;
     uint32_t end_tree_number; /* number of the tree's last peak when it ended */
-    bool forked;         /* frees of blocks that it does not know are frees of its parent's blocks */
-    bool changed;        /* since the last checkpoint */
-    bool followed;       /* an image has registered */
+    bool forked;              /* frees of blocks that it does not know are frees of its parent's blocks */
+    bool changed;             /* since the last checkpoint */
+    bool followed;            /* an image has registered */
     bool had_events;
-    uint32_t images;     /* alive */
+    uint32_t images; /* alive */
     int pidfd, status_fd, rollup_fd;
-    uint32_t threads;    /* that have a row of their own */
+    uint32_t threads; /* that have a row of their own */
     uint32_t shared_groups, first_shared_group;
     uint64_t rss_peak, sample_next_ns, pss_next_ns;
     hl_tick *ticks;
     uint32_t tick_count, tick_room, ticks_sent;
-    hl_tick sample;      /* of the tick at hand; only the rss fields */
+    hl_tick sample; /* of the tick at hand; only the rss fields */
 } hl_process;
 
 /* A thread, whatever number of rings it writes. 0 is a thread without memory of its own ("unknown"). */
@@ -99,12 +101,12 @@ typedef struct hl_image {
     uint64_t base, top;   /* where it has the session mapped; the epoch up to which this pass reads */
     uint64_t order_after; /* its order word after all heads were read */
     uint32_t slot, facts;
-    bool dead;            /* nothing more can come: its process has ended or is another image now */
-    bool replaced;        /* by exec: what it had alive is released */
+    bool dead;     /* nothing more can come: its process has ended or is another image now */
+    bool replaced; /* by exec: what it had alive is released */
     bool noted_broken;
     uint32_t facts_read;
     bool exec_announced;
-    uint64_t exec_ns;     /* when */
+    uint64_t exec_ns; /* when */
 } hl_image;
 
 typedef struct hl_reader {
@@ -112,18 +114,18 @@ typedef struct hl_reader {
     uint64_t h1, h2;    /* the writer's head, as the program's address, before and after the order word was read */
     uint64_t epoch, size;
     hl_image *image;
-    uint32_t thread;    /* index */
-    uint32_t writer;    /* index of its slot */
-    uint32_t chunk;     /* index + 1; 0: none */
+    uint32_t thread; /* index */
+    uint32_t writer; /* index of its slot */
+    uint32_t chunk;  /* index + 1; 0: none */
     bool past_h1, wanted, ended, broken;
     bool moving, moving_known; /* a realloc has begun; its old block was ours */
     hl_block moved;
-    uint64_t nodes[HL_STACK_SLOTS];                 /* by slot: the name, */
-    uint32_t node[HL_STACK_SLOTS];                  /* what it means, */
-    uint32_t rows[HL_STACK_SLOTS][HL_ALLOCATORS];   /* and the rows already found for it; 0: not yet */
-    hl_pieces unmapped;  /* by the last UNMAP, */
-    uint32_t unmapped_ms; /* and when */
-    char *code;          /* a code object that comes in parts */
+    uint64_t nodes[HL_STACK_SLOTS];               /* by slot: the name, */
+    uint32_t node[HL_STACK_SLOTS];                /* what it means, */
+    uint32_t rows[HL_STACK_SLOTS][HL_ALLOCATORS]; /* and the rows already found for it; 0: not yet */
+    hl_pieces unmapped;                           /* by the last UNMAP, */
+    uint32_t unmapped_ms;                         /* and when */
+    char *code;                                   /* a code object that comes in parts */
     uint64_t code_address;
     uint32_t code_version, code_bytes, code_have;
 } hl_reader;
@@ -135,10 +137,10 @@ typedef struct hl_waiting_reader { /* by the epoch of its next word */
 
 typedef struct hl_books {
     hl_session *session;
-    uint64_t start_ns;   /* CLOCK_MONOTONIC at the beginning */
-    uint64_t now_ns;     /* since then; the time of all events of this pass */
+    uint64_t start_ns; /* CLOCK_MONOTONIC at the beginning */
+    uint64_t now_ns;   /* since then; the time of all events of this pass */
     uint32_t now_ms;
-    uint32_t epoch;      /* low half of the stamps */
+    uint32_t epoch; /* low half of the stamps */
 
     hl_rows rows;
     hl_tree tree;
@@ -146,34 +148,41 @@ typedef struct hl_books {
 
     hl_process **processes; /* by id - 1 */
     uint32_t process_count, process_room;
-    uint32_t first_running; /* those before it have ended for good */
+    uint32_t first_running;             /* those before it have ended for good */
     hl_image *images[HL_MAX_PROCESSES]; /* by slot */
-    uint32_t image_count, image_slots; /* alive; slots looked at */
+    uint32_t image_count, image_slots;  /* alive; slots looked at */
     hl_reader *readers[HL_MAX_WRITERS]; /* by slot */
     uint16_t active[HL_MAX_WRITERS];    /* the slots that have a reader */
     uint32_t active_count;
     hl_waiting_reader heap[HL_MAX_WRITERS]; /* room for a pass */
-    uint8_t *chunk_held; /* by chunk: a reader stands in it */
+    uint8_t *chunk_held;                    /* by chunk: a reader stands in it */
 
     hl_thread *threads;
     uint32_t thread_count, thread_room;
     hl_group *groups; /* 0 is not used */
     uint32_t group_count, group_room;
 
-    struct { uint32_t process; hl_text text; } *notes;
+    struct {
+        uint32_t process;
+        hl_text text;
+    } * notes;
     uint32_t note_count, note_room, notes_sent;
-    struct { uint64_t time_ns; uint32_t process; hl_text kind, name; } *marks;
+    struct {
+        uint64_t time_ns;
+        uint32_t process;
+        hl_text kind, name;
+    } * marks;
     uint32_t mark_count, mark_room, marks_sent;
 
     /* The curve. */
     uint32_t tick_ms, tick, tick_start_ms;
-    int epoll;            /* of the pidfds of running processes */
+    int epoll; /* of the pidfds of running processes */
     uint64_t tree_peak, tree_peak_ns, tree_peak_blocks, tree_bound, arena_peak, rss_peak;
     uint32_t tree_number;
-    uint32_t tick_rows;   /* of all processes */
-    bool coarsened;       /* the profile needs everything anew: ticks doubled or rows folded */
+    uint32_t tick_rows; /* of all processes */
+    bool coarsened;     /* the profile needs everything anew: ticks doubled or rows folded */
     uint64_t folded_stacks;
-    uint32_t forwarded;   /* rows that others have taken over and whose cells are not yet renumbered */
+    uint32_t forwarded; /* rows that others have taken over and whose cells are not yet renumbered */
 
     hl_pieces pieces;     /* room for mapping.c */
     uint64_t root_end_ns; /* when its parent said so; 0: not yet */

@@ -93,8 +93,8 @@ static void rebuild(hl_cells *cells, uint64_t (*change)(void *argument, uint64_t
         const hl_cell *c = &old.cell[i];
         uint64_t key = c->blocks || c->bytes ? change(argument, c->key) : 0;
         if (key)
-            hl_cells_add(cells, (uint32_t)(key >> 32), (uint32_t)(key >> 16) & 0xffff, (uint32_t)key & 0xffff, c->blocks,
-                         (int64_t)c->bytes);
+            hl_cells_add(cells, (uint32_t)(key >> 32), (uint32_t)(key >> 16) & 0xffff, (uint32_t)key & 0xffff,
+                         c->blocks, (int64_t)c->bytes);
     }
     free(old.cell);
     free(old.index);

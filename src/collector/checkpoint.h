@@ -21,9 +21,9 @@ typedef struct hl_checkpoint {
     bool has_thread;
     enum { HL_CHECKPOINT_IDLE, HL_CHECKPOINT_WORKING, HL_CHECKPOINT_QUIT } state; /* under `lock` */
     bool final;
-    bool applied;      /* the database has the batch; what failed was only the publishing */
-    int error;         /* of the last attempt */
-    uint64_t cost_ns;  /* processor time of the last one, both threads */
+    bool applied;     /* the database has the batch; what failed was only the publishing */
+    int error;        /* of the last attempt */
+    uint64_t cost_ns; /* processor time of the last one, both threads */
     uint64_t fill_ns, next_ns;
 } hl_checkpoint;
 

@@ -141,8 +141,8 @@ static void sleep_until(hl_collector *c, uint64_t limit_ns)
         return;
     struct timespec limit = {(time_t)((limit_ns - now_ns) / SECOND), (long)((limit_ns - now_ns) % SECOND)};
     atomic_store(&s->sleeping, 1);
-    if (!atomic_load(&s->waiting) && !atomic_load(&s->stop) &&
-        (c->books.root_end_ns || !atomic_load(&s->root_ended)) && atomic_load(&s->out) < s->chunks / 2 + 1)
+    if (!atomic_load(&s->waiting) && !atomic_load(&s->stop) && (c->books.root_end_ns || !atomic_load(&s->root_ended)) &&
+        atomic_load(&s->out) < s->chunks / 2 + 1)
         syscall(SYS_futex, &s->sleeping, FUTEX_WAIT, 1, &limit, NULL, 0);
     atomic_store(&s->sleeping, 0);
 }
@@ -184,9 +184,8 @@ static void run(hl_collector *c)
         c->idle = words ? 0 : c->idle + 1;
         if (words && atomic_load(&s->out) >= s->wake_at)
             continue; /* much is waiting */
-        uint64_t pause_ns = c->idle > IDLE_TICKS && !atomic_load(&s->root_ended)
-                                ? IDLE_SLEEP_NS
-                                : (uint64_t)books->tick_ms * 1000000;
+        uint64_t pause_ns =
+            c->idle > IDLE_TICKS && !atomic_load(&s->root_ended) ? IDLE_SLEEP_NS : (uint64_t)books->tick_ms * 1000000;
         if (pause_ns > IDLE_SLEEP_NS)
             pause_ns = IDLE_SLEEP_NS;
         if (atomic_load(&s->root_ended) || books->image_count == 0)

@@ -23,8 +23,9 @@ typedef struct hl_session_options {
 int hl_session_create(hl_session **session, int *fd, const hl_session_options *options);
 
 typedef struct hl_collect_options {
-    const char *output; /* absolute path, nothing left to expand: the program's pid is known before the collector starts */
-    uint64_t tick_ns;   /* 10 ms by default */
+    const char
+        *output; /* absolute path, nothing left to expand: the program's pid is known before the collector starts */
+    uint64_t tick_ns; /* 10 ms by default */
     hl_profile_identity identity;
 } hl_collect_options;
 

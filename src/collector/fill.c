@@ -171,8 +171,7 @@ static void fill_stat(hl_books *books, hl_batch *batch, uint32_t row)
     if (r->life_bucket != HL_NO_BUCKET)
         to->lifetimes[r->life_bucket] = add_up(to->lifetimes[r->life_bucket], r->life_count);
     if (r->temporary_bucket != HL_NO_BUCKET) {
-        to->temporary[r->temporary_bucket].count =
-            add_up(to->temporary[r->temporary_bucket].count, r->temporary_count);
+        to->temporary[r->temporary_bucket].count = add_up(to->temporary[r->temporary_bucket].count, r->temporary_count);
         to->temporary[r->temporary_bucket].bytes += r->temporary_bytes;
     }
 }

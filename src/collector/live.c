@@ -6,11 +6,11 @@
 
 enum {
     FIRST_CAPACITY = 512,
-    SLACK = 2048,            /* slots behind the last home, for the last cluster; the very last one stays empty */
-    SMALL_BYTES = 16 << 20,  /* up to here load 1/2 and doubling */
-    AT_ONCE = 1 << 15,       /* slots that are moved without asking how long it takes */
-    STEP = 1024,             /* slots moved in one step, */
-    STEP_EVERY = 128,        /* .. one each so many blocks more: done long before the next growth is due */
+    SLACK = 2048,           /* slots behind the last home, for the last cluster; the very last one stays empty */
+    SMALL_BYTES = 16 << 20, /* up to here load 1/2 and doubling */
+    AT_ONCE = 1 << 15,      /* slots that are moved without asking how long it takes */
+    STEP = 1024,            /* slots moved in one step, */
+    STEP_EVERY = 128,       /* .. one each so many blocks more: done long before the next growth is due */
 };
 
 static void set_limit(hl_live *live)

@@ -49,7 +49,9 @@ typedef struct hl_live {
     hl_area area;
     hl_block *lifted; /* room for a step of growing */
     uint64_t lifted_room;
-    struct hl_huge { uint64_t key, size; } *huge; /* sizes of 2^40 - 1 and more, a plain list */
+    struct hl_huge {
+        uint64_t key, size;
+    } * huge; /* sizes of 2^40 - 1 and more, a plain list */
     uint32_t huge_count, huge_room;
 } hl_live;
 

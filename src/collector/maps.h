@@ -12,12 +12,12 @@
 #include <stdint.h>
 
 typedef struct hl_piece {
-    uint64_t start, end; /* addresses, end behind */
-    uint32_t mapping;    /* which pieces belong together */
+    uint64_t start, end;                  /* addresses, end behind */
+    uint32_t mapping;                     /* which pieces belong together */
     uint32_t row, thread, count, born_ms; /* as in hl_block; row 0 unless the class is heap */
     uint8_t map_class;
     uint32_t later; /* when it was taken: allocations of its thread after it */
-    bool last; /* set by hl_maps_take: nothing is left of its mapping */
+    bool last;      /* set by hl_maps_take: nothing is left of its mapping */
 } hl_piece;
 
 typedef struct hl_pieces { /* a list, kept to be used again */
@@ -31,7 +31,7 @@ typedef struct hl_maps {
     uint32_t nodes, node_room, free, root;
     uint32_t *pieces; /* by mapping: how many there are; a free one holds the next free number */
     uint32_t mappings, mapping_room, free_mapping;
-    uint32_t count;   /* pieces in the treap */
+    uint32_t count; /* pieces in the treap */
     uint32_t random;
 } hl_maps;
 

@@ -64,8 +64,7 @@ void hl_area_grow(hl_area *area, size_t bytes)
             if (!(at = reserve(wish)))
                 hl_no_memory();
         }
-        if (area->bytes &&
-            mremap(area->at, area->bytes, area->bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED)
+        if (area->bytes && mremap(area->at, area->bytes, area->bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED)
             hl_no_memory();
         if (area->reserved > area->bytes)
             munmap(area->at + area->bytes, area->reserved - area->bytes);

@@ -188,8 +188,7 @@ void hl_process_add_child(hl_books *books, hl_process *parent, int32_t pid, uint
 {
     hl_process *process = hl_process_of_pid(books, pid);
     /* The child may have registered, and even ended, before its parent's word was read. */
-    if (!process || process->announced || process == parent ||
-        (process->parent && process->parent != parent->id))
+    if (!process || process->announced || process == parent || (process->parent && process->parent != parent->id))
         process = new_process(books, pid);
     set_parent(books, process, parent, parent->pid);
     process->announced = true;

@@ -325,8 +325,7 @@ uint64_t hl_books_pass(hl_books *books, uint64_t now_ns)
     for (uint32_t i = 0; i < HL_MAX_PROCESSES && i < books->image_slots; i++) {
         hl_image *image = books->images[i];
         if (image)
-            image->top = image->dead ? UINT64_MAX
-                                     : atomic_load(&hl_session_process(books->session, i)->order) >> 16;
+            image->top = image->dead ? UINT64_MAX : atomic_load(&hl_session_process(books->session, i)->order) >> 16;
     }
     hl_processes_discover(books);
     discover_writers(books);

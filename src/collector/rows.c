@@ -79,7 +79,8 @@ uint32_t hl_rows_find(hl_rows *rows, uint32_t node, uint32_t process, uint32_t t
     hl_area_grow(&rows->key_area, ((size_t)row + 1) * sizeof(hl_key));
     rows->row = (hl_row *)(void *)rows->row_area.at;
     rows->key = (hl_key *)(void *)rows->key_area.at;
-    rows->row[row] = (hl_row){.size_bucket = HL_NO_BUCKET, .life_bucket = HL_NO_BUCKET, .temporary_bucket = HL_NO_BUCKET};
+    rows->row[row] =
+        (hl_row){.size_bucket = HL_NO_BUCKET, .life_bucket = HL_NO_BUCKET, .temporary_bucket = HL_NO_BUCKET};
     rows->key[row] = key;
     rows->index[at] = row;
     if (++rows->kept > rows->index_mask / 2)
@@ -114,10 +115,7 @@ uint32_t hl_rows_index(hl_rows *rows, uint32_t row)
     return row;
 }
 
-void hl_rows_free(hl_rows *rows, uint32_t row)
-{
-    push(&rows->free, &rows->free_count, &rows->free_room, row);
-}
+void hl_rows_free(hl_rows *rows, uint32_t row) { push(&rows->free, &rows->free_count, &rows->free_room, row); }
 
 void hl_rows_mark_dirty(hl_rows *rows, uint32_t row)
 {

@@ -42,7 +42,7 @@ typedef struct hl_row {
 } hl_row;
 _Static_assert(sizeof(hl_row) == 128, "two lines a row");
 
-typedef struct hl_key { /* colder: what the row is for */
+typedef struct hl_key {                   /* colder: what the row is for */
     uint32_t node, process, thread, next; /* next: the node's next row */
     uint32_t forward;                     /* row that took over, when folded */
     uint32_t waiting;                     /* folded: live blocks that still name this row */
@@ -66,7 +66,7 @@ typedef struct hl_rows {
     hl_area row_area, key_area, histogram_area;
     uint32_t *index; /* hash of (node, thread, allocator) -> row */
     uint32_t index_mask;
-    uint32_t *free;  /* numbers to use again */
+    uint32_t *free; /* numbers to use again */
     uint32_t free_count, free_room;
     uint32_t *free_histogram;
     uint32_t free_histogram_count, free_histogram_room;

@@ -27,10 +27,7 @@ static int open_of(int32_t pid, const char *file)
     return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-void hl_sampler_begin(hl_books *books, hl_process *process)
-{
-    process->status_fd = open_of(process->pid, "status");
-}
+void hl_sampler_begin(hl_books *books, hl_process *process) { process->status_fd = open_of(process->pid, "status"); }
 
 void hl_sampler_end(hl_process *process)
 {

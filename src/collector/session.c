@@ -16,7 +16,7 @@ int hl_session_create(hl_session **session, int *fd, const hl_session_options *o
     if (chunks < FEWEST_CHUNKS)
         chunks = FEWEST_CHUNKS;
     size_t preload_bytes = options->preload ? strlen(options->preload) : 0;
-    if (preload_bytes >= sizeof ((hl_session *)0)->preload)
+    if (preload_bytes >= sizeof((hl_session *)0)->preload)
         return -ENAMETOOLONG;
 
     uint64_t bytes = hl_session_bytes(chunks);

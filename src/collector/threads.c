@@ -74,7 +74,10 @@ static hl_text kernel_name(hl_books *books, int32_t pid, int32_t tid)
     return n > 0 ? hl_tree_text(&books->tree, name, (uint32_t)n) : (hl_text){0};
 }
 
-static hl_text best_name(const hl_thread *thread) { return thread->python_name.at ? thread->python_name : thread->name; }
+static hl_text best_name(const hl_thread *thread)
+{
+    return thread->python_name.at ? thread->python_name : thread->name;
+}
 
 static uint32_t shared_group(hl_books *books, hl_process *process, const hl_thread *thread)
 {

@@ -15,7 +15,8 @@ static uint32_t add(hl_tree *tree, uint32_t parent, hl_node_kind kind, uint32_t 
 {
     hl_area_grow(&tree->node_area, ((size_t)tree->count + 1) * sizeof(hl_node));
     tree->node = (hl_node *)(void *)tree->node_area.at;
-    tree->node[tree->count] = (hl_node){.parent = parent, .code = code, .instruction = instruction, .kind = (uint8_t)kind};
+    tree->node[tree->count] =
+        (hl_node){.parent = parent, .code = code, .instruction = instruction, .kind = (uint8_t)kind};
     return tree->count++;
 }
 
@@ -103,7 +104,11 @@ static uint64_t hash_bytes(uint64_t h, const void *bytes, size_t count)
 /* Bytes of the UTF-8 sequence at `p`, at most `left` long; 0: it is none. */
 static size_t sequence_bytes(const unsigned char *p, size_t left)
 {
-    size_t n = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : (p[0] & 0xf0) == 0xe0 ? 3 : p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
+    size_t n = p[0] < 0x80                   ? 1
+               : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
+               : (p[0] & 0xf0) == 0xe0       ? 3
+               : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
+                                             : 0;
     if (n == 0 || n > left)
         return 0;
     for (size_t i = 1; i < n; i++) {
@@ -141,8 +146,8 @@ uint32_t hl_tree_code(hl_tree *tree, const hl_wire_code *head, const char *texts
     for (uint32_t i; (i = tree->code_index[at]); at = (at + 1) & tree->code_mask) {
         const hl_code *c = &tree->code[i];
         if (c->hash == hash && c->python_version == head->python_version && c->first_line == head->first_line &&
-            c->file.bytes == head->file_bytes && c->name.bytes == head->name_bytes && c->table.bytes == head->table_bytes &&
-            !memcmp(c->table.at, table, head->table_bytes))
+            c->file.bytes == head->file_bytes && c->name.bytes == head->name_bytes &&
+            c->table.bytes == head->table_bytes && !memcmp(c->table.at, table, head->table_bytes))
             return i; /* file and name are compared by hash and length: what was not UTF-8 in them has been replaced */
     }
     if (tree->codes + 1 > tree->code_room) {
