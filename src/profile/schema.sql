@@ -123,3 +123,48 @@ JOIN stack_kind ON stack_kind.id = stack.kind
 LEFT JOIN frame ON frame.id = stack.frame
 LEFT JOIN function ON function.id = frame.function
 LEFT JOIN file ON file.id = function.file;
+
+-- The histograms, decoded: the size or lifetime of bucket b is in [2^(b-1), 2^b) bytes or ms. `walk` reads the varints of
+-- the hexadecimal text, a byte a row.
+CREATE VIEW temporary_blocks AS
+WITH RECURSIVE walk(stat, hex, at, n, value, shift, done) AS (
+    SELECT id, hex(temporary), 1, 0, 0, 0, 0 FROM stat WHERE temporary IS NOT NULL
+    UNION ALL
+    SELECT stat, hex, at + 2, n + done,
+        CASE done WHEN 1 THEN 0 ELSE value END
+            + (((instr('0123456789ABCDEF', substr(hex, at, 1)) - 1 & 7) * 16 + instr('0123456789ABCDEF', substr(hex, at + 1, 1)) - 1)
+               << CASE done WHEN 1 THEN 0 ELSE shift END),
+        CASE done WHEN 1 THEN 0 ELSE shift END + 7,
+        substr(hex, at, 1) < '8'
+    FROM walk WHERE at < length(hex))
+SELECT stat, CASE n / 2 WHEN 0 THEN 0 ELSE 1 << n / 2 - 1 END AS within, -- freed within so many later allocations
+    max(CASE n % 2 WHEN 0 THEN value END) AS blocks, max(CASE n % 2 WHEN 1 THEN value END) AS bytes
+FROM walk WHERE done = 1 GROUP BY stat, n / 2;
+
+CREATE VIEW size_histogram AS
+WITH RECURSIVE walk(stat, hex, at, n, value, shift, done) AS (
+    SELECT id, hex(sizes), 1, 0, 0, 0, 0 FROM stat WHERE sizes IS NOT NULL
+    UNION ALL
+    SELECT stat, hex, at + 2, n + done,
+        CASE done WHEN 1 THEN 0 ELSE value END
+            + (((instr('0123456789ABCDEF', substr(hex, at, 1)) - 1 & 7) * 16 + instr('0123456789ABCDEF', substr(hex, at + 1, 1)) - 1)
+               << CASE done WHEN 1 THEN 0 ELSE shift END),
+        CASE done WHEN 1 THEN 0 ELSE shift END + 7,
+        substr(hex, at, 1) < '8'
+    FROM walk WHERE at < length(hex))
+SELECT stat, max(CASE n % 2 WHEN 0 THEN value END) AS bucket, max(CASE n % 2 WHEN 1 THEN value END) AS blocks
+FROM walk WHERE done = 1 GROUP BY stat, n / 2;
+
+CREATE VIEW lifetime_histogram AS
+WITH RECURSIVE walk(stat, hex, at, n, value, shift, done) AS (
+    SELECT id, hex(lifetimes), 1, 0, 0, 0, 0 FROM stat WHERE lifetimes IS NOT NULL
+    UNION ALL
+    SELECT stat, hex, at + 2, n + done,
+        CASE done WHEN 1 THEN 0 ELSE value END
+            + (((instr('0123456789ABCDEF', substr(hex, at, 1)) - 1 & 7) * 16 + instr('0123456789ABCDEF', substr(hex, at + 1, 1)) - 1)
+               << CASE done WHEN 1 THEN 0 ELSE shift END),
+        CASE done WHEN 1 THEN 0 ELSE shift END + 7,
+        substr(hex, at, 1) < '8'
+    FROM walk WHERE at < length(hex))
+SELECT stat, max(CASE n % 2 WHEN 0 THEN value END) AS bucket, max(CASE n % 2 WHEN 1 THEN value END) AS blocks
+FROM walk WHERE done = 1 GROUP BY stat, n / 2;
