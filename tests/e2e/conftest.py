@@ -70,16 +70,15 @@ def pytest_generate_tests(metafunc):
     names = [name for name in [*found, *(name for name in EXPECTED if name not in found)] if wanted(name, marker)]
     if only:
         names = [name for name in names if name in only.split(",")]
-    absent = "CPython {} is not on this machine (tools/pythons.sh brings up what Debian has)"
-    metafunc.parametrize(
-        "each_python",
-        [
-            pytest.param(
-                found.get(name), id=name, marks=() if name in found else pytest.mark.skip(reason=absent.format(name))
-            )
-            for name in names
-        ],
-    )
+    metafunc.parametrize("each_python", names, indirect=True)
+
+
+@pytest.fixture
+def each_python(request) -> Python:
+    """Skips from here, so that pytest's summary has one line for each absent interpreter."""
+    if request.param not in all_pythons():
+        pytest.skip(f"CPython {request.param} is not on this machine (tools/pythons.sh brings up what Debian has)")
+    return all_pythons()[request.param]
 
 
 @pytest.fixture(scope="session")
