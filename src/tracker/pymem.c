@@ -1,0 +1,272 @@
+/*
+ * pymem.c - hooks in the interpreter's memory domains, and in its arena functions.
+ *
+ * Runs in the program. A wrapper marks its writer with HL_BELOW while the real function works: what that calls (malloc for
+ * large blocks, mmap for arenas) passes through and is no event of its own. Each wrapper has its own record of what it
+ * stands in front of, handed over as the allocator's context; so a hook that is put in front of another's hook that is in
+ * front of ours (debug hooks) calls itself never, and what is counted is counted by the outermost.
+ *
+ * No Python object is made here: free-threaded builds choose the heap in the thread state just before the call.
+ */
+#include "pymem.h"
+
+#include <dlfcn.h>
+#include <string.h>
+
+/* CPython's PyMemAllocatorEx and PyObjectArenaAllocator (Include/cpython/pymem.h, objimpl.h). */
+typedef struct allocator {
+    void *context;
+    void *(*malloc)(void *, size_t);
+    void *(*calloc)(void *, size_t, size_t);
+    void *(*realloc)(void *, void *, size_t);
+    void (*free)(void *, void *);
+} allocator;
+typedef struct arena_allocator {
+    void *context;
+    void *(*alloc)(void *, size_t);
+    void (*free)(void *, void *, size_t);
+} arena_allocator;
+
+enum { RAW, MEM, OBJ, DOMAINS };
+enum { RECORDS = 8 }; /* times that one domain's allocator is wrapped; beyond, it is left alone */
+enum { PROBE_BYTES = 4007 };
+
+static struct {
+    void (*get)(int, allocator *);
+    void (*set)(int, const allocator *);
+    void (*get_arena)(arena_allocator *);
+    void (*set_arena)(const arena_allocator *);
+    bool objects, mimalloc;
+    atomic_flag busy;
+    unsigned used[DOMAINS], arenas_used;
+    allocator real[DOMAINS][RECORDS];
+    arena_allocator real_arena[RECORDS];
+    allocator raw_seen; /* RAW's allocator that was last looked at, and found to stand on libc's malloc */
+    void *(*probed_malloc)(size_t);
+    int32_t prober;
+    void *probe_result;
+} pymem;
+
+/* ------------------------------------------------------------------------------------------------ wrappers */
+
+static const unsigned MADE[DOMAINS] = {HL_WORD_ALLOC + HL_PYRAW, HL_WORD_ALLOC + HL_PYMEM, HL_WORD_ALLOC + HL_PYOBJ};
+static const unsigned MOVED[DOMAINS] = {HL_WORD_MOVED_PYRAW, HL_WORD_MOVED_PYMEM, HL_WORD_MOVED_PYOBJ};
+
+static HL_ALWAYS void *made(hl_wire_writer *w, int domain, void *p, size_t bytes)
+{
+    if (HL_UNLIKELY(!w))
+        return p;
+    if (HL_LIKELY(p != NULL))
+        hl_put_alloc(w, MADE[domain], p, bytes);
+    hl_leave(w);
+    return p;
+}
+
+static HL_ALWAYS void *wrap_malloc(void *context, int domain, size_t bytes)
+{
+    const allocator *real = context;
+    hl_wire_writer *w = hl_enter(HL_BELOW);
+    return made(w, domain, real->malloc(real->context, bytes), bytes);
+}
+
+static HL_ALWAYS void *wrap_calloc(void *context, int domain, size_t count, size_t size)
+{
+    const allocator *real = context;
+    hl_wire_writer *w = hl_enter(HL_BELOW);
+    return made(w, domain, real->calloc(real->context, count, size), count * size);
+}
+
+static HL_ALWAYS void *wrap_realloc(void *context, int domain, void *old, size_t bytes)
+{
+    const allocator *real = context;
+    hl_wire_writer *w = hl_enter(HL_BELOW);
+    if (HL_UNLIKELY(!w))
+        return real->realloc(real->context, old, bytes);
+    if (old)
+        hl_put_address(w, HL_WORD_MOVE, old);
+    void *p = real->realloc(real->context, old, bytes);
+    if (HL_LIKELY(p != NULL))
+        hl_put_alloc(w, old ? MOVED[domain] : MADE[domain], p, bytes);
+    else if (old)
+        hl_put_address(w, HL_WORD_MOVE_FAILED, NULL);
+    hl_leave(w);
+    return p;
+}
+
+static HL_ALWAYS void wrap_free(void *context, void *p)
+{
+    const allocator *real = context;
+    hl_wire_writer *w = hl_enter(HL_BELOW);
+    if (HL_LIKELY(w && p))
+        hl_put_address(w, HL_WORD_FREE, p);
+    real->free(real->context, p);
+    if (HL_LIKELY(w != NULL))
+        hl_leave(w);
+}
+
+static void *raw_malloc(void *context, size_t bytes) { return wrap_malloc(context, RAW, bytes); }
+static void *mem_malloc(void *context, size_t bytes) { return wrap_malloc(context, MEM, bytes); }
+static void *obj_malloc(void *context, size_t bytes) { return wrap_malloc(context, OBJ, bytes); }
+static void *raw_calloc(void *context, size_t count, size_t size) { return wrap_calloc(context, RAW, count, size); }
+static void *mem_calloc(void *context, size_t count, size_t size) { return wrap_calloc(context, MEM, count, size); }
+static void *obj_calloc(void *context, size_t count, size_t size) { return wrap_calloc(context, OBJ, count, size); }
+static void *raw_realloc(void *context, void *p, size_t bytes) { return wrap_realloc(context, RAW, p, bytes); }
+static void *mem_realloc(void *context, void *p, size_t bytes) { return wrap_realloc(context, MEM, p, bytes); }
+static void *obj_realloc(void *context, void *p, size_t bytes) { return wrap_realloc(context, OBJ, p, bytes); }
+static void wrapped_free(void *context, void *p) { wrap_free(context, p); }
+
+/* Without objects, mimalloc's mappings are still its arenas: the calls only carry the mark. */
+static void *quiet_malloc(void *context, size_t bytes)
+{
+    const allocator *real = context;
+    hl_wire_writer *w = hl_enter(HL_BELOW);
+    void *p = real->malloc(real->context, bytes);
+    if (HL_LIKELY(w != NULL))
+        hl_leave(w);
+    return p;
+}
+static void *quiet_calloc(void *context, size_t count, size_t size)
+{
+    const allocator *real = context;
+    hl_wire_writer *w = hl_enter(HL_BELOW);
+    void *p = real->calloc(real->context, count, size);
+    if (HL_LIKELY(w != NULL))
+        hl_leave(w);
+    return p;
+}
+static void *quiet_realloc(void *context, void *old, size_t bytes)
+{
+    const allocator *real = context;
+    hl_wire_writer *w = hl_enter(HL_BELOW);
+    void *p = real->realloc(real->context, old, bytes);
+    if (HL_LIKELY(w != NULL))
+        hl_leave(w);
+    return p;
+}
+static void quiet_free(void *context, void *p)
+{
+    const allocator *real = context;
+    hl_wire_writer *w = hl_enter(HL_BELOW);
+    real->free(real->context, p);
+    if (HL_LIKELY(w != NULL))
+        hl_leave(w);
+}
+
+static const allocator WRAPPERS[DOMAINS] = {
+    {NULL, raw_malloc, raw_calloc, raw_realloc, wrapped_free},
+    {NULL, mem_malloc, mem_calloc, mem_realloc, wrapped_free},
+    {NULL, obj_malloc, obj_calloc, obj_realloc, wrapped_free},
+};
+static const allocator QUIET = {NULL, quiet_malloc, quiet_calloc, quiet_realloc, quiet_free};
+
+static void *arena_alloc(void *context, size_t bytes)
+{
+    const arena_allocator *real = context;
+    hl_wire_writer *w = hl_enter(HL_BELOW);
+    void *p = real->alloc(real->context, bytes);
+    if (w)
+        hl_leave(w);
+    return p;
+}
+
+static void arena_free(void *context, void *p, size_t bytes)
+{
+    const arena_allocator *real = context;
+    real->free(real->context, p, bytes);
+}
+
+/* ------------------------------------------------------------------------------------------------ installing */
+
+static void *probe_malloc(size_t bytes)
+{
+    void *p = pymem.probed_malloc(bytes);
+    if (bytes == PROBE_BYTES && hl_os_thread_id() == pymem.prober)
+        pymem.probe_result = p;
+    return p;
+}
+
+/* Whether RAW's blocks are malloc's own blocks, and so are counted there: asked for one, it hands out what malloc gives
+ * for the very size. Not so with debug hooks, mimalloc, or an allocator of the program's own. */
+static bool raw_is_libc(const allocator *raw, hl_wire_writer *w)
+{
+    uint64_t open = w ? atomic_load(&w->open) : 0;
+    if (w)
+        atomic_store(&w->open, open | HL_BELOW_FOREIGN);
+    pymem.probed_malloc = hl_tracker.real.malloc;
+    pymem.prober = hl_os_thread_id();
+    pymem.probe_result = NULL;
+    hl_tracker.real.malloc = probe_malloc;
+    void *p = raw->malloc(raw->context, PROBE_BYTES);
+    hl_tracker.real.malloc = pymem.probed_malloc;
+    bool same = p && p == pymem.probe_result;
+    if (p)
+        raw->free(raw->context, p);
+    if (w)
+        atomic_store(&w->open, open);
+    return same;
+}
+
+static void check_domain(int domain, hl_wire_writer *w)
+{
+    const allocator *wrapper = pymem.objects ? &WRAPPERS[domain] : &QUIET;
+    allocator now;
+    pymem.get(domain, &now);
+    if (now.malloc == wrapper->malloc || pymem.used[domain] == RECORDS)
+        return;
+    if (domain == RAW) {
+        if (!pymem.objects || memcmp(&now, &pymem.raw_seen, sizeof now) == 0)
+            return;
+        if (raw_is_libc(&now, w)) {
+            pymem.raw_seen = now;
+            return;
+        }
+    }
+    allocator *record = &pymem.real[domain][pymem.used[domain]++];
+    *record = now;
+    allocator ours = *wrapper;
+    ours.context = record;
+    pymem.set(domain, &ours);
+}
+
+static void check_arenas(void)
+{
+    arena_allocator now;
+    pymem.get_arena(&now);
+    if (now.alloc == arena_alloc || pymem.arenas_used == RECORDS)
+        return;
+    arena_allocator *record = &pymem.real_arena[pymem.arenas_used++];
+    *record = now;
+    pymem.set_arena(&(arena_allocator){record, arena_alloc, arena_free});
+}
+
+void hl_pymem_check(hl_wire_writer *w)
+{
+    if (!pymem.get || atomic_flag_test_and_set(&pymem.busy))
+        return;
+    if (pymem.objects || pymem.mimalloc) {
+        check_domain(OBJ, w);
+        check_domain(MEM, w);
+        check_domain(RAW, w);
+    }
+    if (pymem.set_arena)
+        check_arenas();
+    atomic_flag_clear(&pymem.busy);
+}
+
+hl_pymem_result hl_pymem_start(bool objects, bool mimalloc)
+{
+    *(void **)&pymem.get = dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");
+    *(void **)&pymem.set = dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
+    *(void **)&pymem.get_arena = dlsym(RTLD_DEFAULT, "PyObject_GetArenaAllocator");
+    *(void **)&pymem.set_arena = dlsym(RTLD_DEFAULT, "PyObject_SetArenaAllocator");
+    if (!pymem.get || !pymem.set) {
+        pymem.get = NULL;
+        return HL_PYMEM_MISSING;
+    }
+    if (!pymem.get_arena)
+        pymem.set_arena = NULL;
+    pymem.objects = objects;
+    pymem.mimalloc = mimalloc;
+    hl_pymem_check(NULL);
+    return objects ? HL_PYMEM_OBJECTS : HL_PYMEM_ARENAS;
+}

@@ -1,0 +1,23 @@
+/*
+ * pymem.h - Python objects: hooks in the interpreter's memory domains (PyMem_SetAllocator), and what its arenas are.
+ */
+#ifndef HL_TRACKER_PYMEM_H
+#define HL_TRACKER_PYMEM_H
+
+#include "ring.h"
+
+typedef enum hl_pymem_result {
+    HL_PYMEM_OBJECTS,  /* hooks are in place */
+    HL_PYMEM_ARENAS,   /* arenas only: objects are not wanted */
+    HL_PYMEM_MISSING,  /* the interpreter has no PyMem_SetAllocator (2.7) */
+} hl_pymem_result;
+
+/* Finds the interpreter's functions and installs the hooks; once, before main. `mimalloc`: its pages come without the
+ * arena functions. */
+hl_pymem_result hl_pymem_start(bool objects, bool mimalloc);
+
+/* Whether the hooks still stand; puts them back where the interpreter has chosen other allocators. They do get lost while
+ * it starts: with any value of PYTHONMALLOC, with -X dev, always on 3.6. `w`: the writer of the hook at work. */
+void hl_pymem_check(hl_wire_writer *w);
+
+#endif
