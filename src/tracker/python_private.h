@@ -72,9 +72,14 @@ static HL_ALWAYS hl_remembered *hl_remembered_of(hl_wire_writer *w)
 
 typedef struct hl_python_data {
     const hl_layout *layout; /* NULL: no stacks */
+    hl_walker *walk;         /* what hl_tracker.walk is once the interpreter is initialised */
+    int (*is_initialized)(void);
     uint16_t version;        /* major << 8 | minor */
     uint32_t full_version;   /* Py_Version's form */
     uint32_t flags;          /* of hl_wire_process.python_flags */
+    uint32_t recording;      /* hl_recording */
+    char reason[384];        /* why it is less than asked */
+    uintptr_t code_from, code_to; /* the interpreter's machine code */
     bool objects;            /* PyMem hooks are wanted */
     bool compare_always;     /* code objects come and go unseen: compare versions at each walk */
     uint64_t mark;           /* value of HL_HOT_MARK where marks count */

@@ -3,6 +3,10 @@
  */
 #include "python_walk.h"
 
+#include "python.h"
+
+#include <string.h>
+
 /* One function for each layout: the offsets in it are constants. */
 #define HL_WALKER(name, layout)                                                                                        \
     static __attribute__((noinline)) uint64_t rest_##name(hl_wire_writer *w, char *leaf, bool strict, uint64_t mark)   \

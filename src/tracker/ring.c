@@ -6,6 +6,8 @@
  */
 #include "ring.h"
 
+#include "python.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -74,6 +76,7 @@ static hl_wire_writer *claim_writer(uint32_t lane)
 
 static void end_writer(hl_wire_writer *w)
 {
+    hl_python_thread_ended(w);
     atomic_store(&w->open, 0);
     atomic_store(&w->state, HL_WRITER_ENDED);
     uint32_t next = atomic_load(&hl_tracker.next_writer);
