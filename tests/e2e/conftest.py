@@ -22,6 +22,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from pythons import EXPECTED, Python, all_pythons, default_python
 from recording import Heapline, find_binary
 
+ABSENT = "not on this machine"
+
 
 def pytest_addoption(parser):
     parser.addoption("--long", action="store_true", help="also the long forms of the tests (minutes to hours)")
@@ -75,10 +77,18 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture
 def each_python(request) -> Python:
-    """Skips from here, so that pytest's summary has one line for each absent interpreter."""
     if request.param not in all_pythons():
-        pytest.skip(f"CPython {request.param} is not on this machine (tools/pythons.sh brings up what Debian has)")
+        pytest.skip(f"{ABSENT}: CPython {request.param} (tools/pythons.sh brings up what Debian has)")
     return all_pythons()[request.param]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """One place for all skips of absent interpreters, so that pytest's summary has one line for each interpreter."""
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and ABSENT in report.longrepr[2]:
+        report.longrepr = (str(Path(__file__)), 1, report.longrepr[2])
+    return report
 
 
 @pytest.fixture(scope="session")
