@@ -17,12 +17,12 @@
 #include "source.h"
 #include "verdict.h"
 
-typedef enum hl_sort {
+typedef enum hl_sort { /* in the order of each command's choices */
     HL_SORT_BYTES,
     HL_SORT_COUNT,
-    HL_SORT_PLACE,
-    HL_SORT_OWN
-} hl_sort; /* as the commands list them */
+    HL_SORT_OWN,                 /* summary */
+    HL_SORT_PLACE = HL_SORT_OWN, /* table */
+} hl_sort;
 
 enum { HL_ALL_ROWS = 0 };
 

@@ -1,0 +1,27 @@
+/* `heapline summary`: docs/heapline-summary.md. */
+#include "report.h"
+
+int hl_cmd_summary(int argc, char **argv)
+{
+    static const char *const sorts[] = {"total", "count", "own", NULL};
+    static const hl_option options[] = {
+        HL_OPTIONS_VIEW,
+        HL_OPTION_THREAD,
+        HL_OPTION_LEAF,
+        {.name = "sort",
+         .kind = HL_OPTION_CHOICE,
+         .value = "KEY",
+         .choices = sorts,
+         .help = "order of the rows: total (default), own, count",
+         HL_REPORT_SET(sort)},
+        HL_OPTION_ROWS("functions to show, 0 for all (default 20; all with --json)"),
+        HL_OPTION_JSON,
+        HL_OPTION_COLOUR,
+        {0},
+    };
+    static const hl_syntax syntax = {.name = "summary",
+                                     .usage = "[options] PROFILE",
+                                     .summary = "Memory by function: with everything it called, and by its own lines.",
+                                     .options = options};
+    return hl_report_command(&syntax, argc, argv, hl_report_summary, 20, false);
+}

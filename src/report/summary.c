@@ -1,0 +1,250 @@
+/*
+ * summary: one row a function. Total: memory of blocks with the function anywhere on their stack, a recursive call counted
+ * once. Own: blocks charged to its own lines, as `table` charges them; own adds up to the total.
+ */
+#include "report.h"
+
+#include "map.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* A function as people see it: a name in a file. Function rows of one name (a comprehension's code, a reload) are joined by
+ * file, name and first line already; rows without a function are the sites "(no Python)" and "(interpreter start-up)". */
+typedef struct row {
+    hl_weight total, own;
+    uint32_t function; /* HL_NO_ROW: the site `special` */
+    uint32_t special;
+} row;
+
+typedef struct walk { /* the call tree with children, for a walk without recursion */
+    uint32_t *first, *next;
+    uint32_t *on_stack; /* by function: how many of it are open */
+    hl_weight *total;   /* by stack: with everything below */
+} walk;
+
+static void release_walk(walk *w)
+{
+    free(w->first);
+    free(w->next);
+    free(w->on_stack);
+    free(w->total);
+}
+
+static int begin_walk(walk *w, const hl_view *view)
+{
+    const hl_model *m = view->model;
+    *w = (walk){.first = calloc(m->stacks.n, sizeof *w->first),
+                .next = calloc(m->stacks.n, sizeof *w->next),
+                .on_stack = calloc(m->functions.n + 1, sizeof *w->on_stack),
+                .total = calloc(m->stacks.n, sizeof *w->total)};
+    if (!w->first || !w->next || !w->on_stack || !w->total) {
+        release_walk(w);
+        return -ENOMEM;
+    }
+    for (uint32_t i = m->stacks.n; i-- > 0;) { /* callees have higher rows than callers */
+        w->total[i].bytes += view->stacks[i].bytes;
+        w->total[i].blocks += view->stacks[i].blocks;
+        if (i == 0)
+            break;
+        uint32_t parent = m->stacks.row[i].parent;
+        w->total[parent].bytes += w->total[i].bytes;
+        w->total[parent].blocks += w->total[i].blocks;
+        w->next[i] = w->first[parent];
+        w->first[parent] = i;
+    }
+    return 0;
+}
+
+static uint32_t function_of(const hl_model *m, uint32_t stack)
+{
+    uint32_t frame = m->stacks.row[stack].frame;
+    return frame == HL_NO_ROW ? HL_NO_ROW : m->frames.row[frame].function;
+}
+
+static void sum_totals(walk *w, const hl_model *m, row *rows)
+{
+    for (uint32_t at = 0;;) {
+        uint32_t function = function_of(m, at);
+        if (function != HL_NO_ROW && w->on_stack[function]++ == 0) {
+            rows[function].total.bytes += w->total[at].bytes;
+            rows[function].total.blocks += w->total[at].blocks;
+        }
+        if (w->first[at]) {
+            at = w->first[at];
+            continue;
+        }
+        for (;;) { /* leave frames until one has a sibling */
+            function = function_of(m, at);
+            if (function != HL_NO_ROW)
+                w->on_stack[function]--;
+            if (at == 0)
+                return;
+            if (w->next[at])
+                break;
+            at = m->stacks.row[at].parent;
+        }
+        at = w->next[at];
+    }
+}
+
+static int compare(hl_sort sort, const row *x, const row *y)
+{
+    uint64_t a = sort == HL_SORT_OWN ? x->own.bytes : sort == HL_SORT_COUNT ? x->own.blocks : x->total.bytes;
+    uint64_t b = sort == HL_SORT_OWN ? y->own.bytes : sort == HL_SORT_COUNT ? y->own.blocks : y->total.bytes;
+    if (a != b)
+        return a < b ? 1 : -1;
+    if (x->own.bytes != y->own.bytes)
+        return x->own.bytes < y->own.bytes ? 1 : -1;
+    return x->function < y->function   ? -1
+           : x->function > y->function ? 1
+           : x->special < y->special   ? -1
+                                       : x->special > y->special;
+}
+
+static int compare_rows(const void *a, const void *b, void *sort) { return compare(*(const hl_sort *)sort, a, b); }
+
+/* Rows with anything in them, sorted. From malloc. */
+static row *make_rows(hl_report *r, uint32_t *n)
+{
+    hl_model *m = r->model;
+    walk w;
+    *n = 0;
+    if (begin_walk(&w, &r->view))
+        return NULL;
+    row *rows = calloc(m->functions.n + 2, sizeof *rows);
+    hl_weight *sites = rows ? hl_view_by_site(&r->view, r->leaf) : NULL;
+    if (sites) {
+        for (uint32_t i = 0; i < m->functions.n; i++)
+            rows[i].function = i;
+        sum_totals(&w, m, rows);
+        for (uint32_t i = 0; i < 2; i++)
+            rows[m->functions.n + i] = (row){.function = HL_NO_ROW, .special = i, .total = sites[i], .own = sites[i]};
+        for (uint32_t i = 2; i < m->sites.n; i++) {
+            uint32_t function = m->sites.row[i].function;
+            hl_weight *own = &rows[function == HL_NO_ROW ? m->functions.n : function].own;
+            own->bytes += sites[i].bytes;
+            own->blocks += sites[i].blocks;
+        }
+        for (uint32_t i = 0; i < m->functions.n + 2; i++) {
+            bool yours =
+                rows[i].function == HL_NO_ROW || r->leaf || rows[i].own.bytes || rows[i].own.blocks ||
+                (m->functions.row[i].file != HL_NO_ROW && m->files.row[m->functions.row[i].file].origin == m->yours);
+            if (yours && (rows[i].total.bytes || rows[i].total.blocks || rows[i].own.blocks))
+                rows[(*n)++] = rows[i];
+        }
+        qsort_r(rows, *n, sizeof *rows, compare_rows, &r->sort);
+    } else {
+        free(rows);
+        rows = NULL;
+    }
+    free(sites);
+    release_walk(&w);
+    return rows;
+}
+
+static void write_text(hl_report *r, const row *rows, uint32_t n)
+{
+    static const hl_column columns[] = {
+        {.title = "Total", .right = true, .style = HL_BOLD},
+        {.title = "Share", .right = true, .drop = 2},
+        {.title = "", .drop = 5, .style = HL_CYAN},
+        {.title = "Own", .right = true, .style = HL_BOLD},
+        {.title = "Share", .right = true, .drop = 3},
+        {.title = "Own blocks", .right = true, .drop = 1},
+        {.title = "Function", .least = 14},
+        {.title = "File", .least = 16, .style = HL_GREEN},
+    };
+    const hl_model *m = r->model;
+    hl_weight total = r->view.total, rest = {0};
+    uint32_t shown = r->rows && n > r->rows ? (uint32_t)r->rows : n;
+    hl_out_put(&r->out, "\n");
+    hl_grid grid = hl_grid_begin(&r->out, columns, sizeof columns / sizeof *columns);
+    for (uint32_t i = 0; i < n; i++) {
+        if (i >= shown) {
+            rest.bytes += rows[i].own.bytes;
+            rest.blocks += rows[i].own.blocks;
+            continue;
+        }
+        const hl_function *f = rows[i].function == HL_NO_ROW ? NULL : &m->functions.row[rows[i].function];
+        hl_grid_row(&grid);
+        hl_grid_size(&grid, rows[i].total.bytes);
+        hl_grid_share(&grid, rows[i].total.bytes, total.bytes);
+        hl_grid_bar(&grid, rows[i].total.bytes, total.bytes);
+        hl_grid_size(&grid, rows[i].own.bytes);
+        hl_grid_share(&grid, rows[i].own.bytes, total.bytes);
+        hl_grid_count(&grid, rows[i].own.blocks);
+        hl_grid_text(&grid, f ? f->name : hl_site_function(m, rows[i].special));
+        if (f && f->file != HL_NO_ROW)
+            hl_grid_textf(&grid, "%.900s:%d", m->files.row[f->file].label, f->first_line);
+    }
+    if (shown < n) {
+        hl_grid_row(&grid);
+        hl_grid_style(&grid, HL_DIM);
+        for (int i = 0; i < 3; i++)
+            hl_grid_blank(&grid);
+        hl_grid_size(&grid, rest.bytes);
+        hl_grid_share(&grid, rest.bytes, total.bytes);
+        hl_grid_count(&grid, rest.blocks);
+        hl_grid_textf(&grid, "(%u others)", n - shown);
+    }
+    hl_grid_row(&grid);
+    hl_grid_style(&grid, HL_BOLD);
+    hl_grid_size(&grid, total.bytes);
+    hl_grid_share(&grid, total.bytes, total.bytes);
+    hl_grid_blank(&grid);
+    hl_grid_size(&grid, total.bytes);
+    hl_grid_share(&grid, total.bytes, total.bytes);
+    hl_grid_count(&grid, total.blocks);
+    hl_grid_text(&grid, "total");
+    hl_grid_end(&grid);
+    hl_out_put(&r->out, "\n");
+    hl_report_remark(r, "Total: with everything it called. Own: its own lines%s; own adds up.",
+                     r->leaf ? "" : ", and what libraries took on their behalf");
+}
+
+static void write_json(hl_report *r, const row *rows, uint32_t n)
+{
+    const hl_model *m = r->model;
+    hl_json json = hl_report_json(r, "heapline.summary/1");
+    hl_weight rest = {0};
+    uint32_t shown = r->rows && n > r->rows ? (uint32_t)r->rows : n;
+    hl_json_array(&json, "rows");
+    for (uint32_t i = 0; i < n; i++) {
+        if (i >= shown) {
+            rest.bytes += rows[i].own.bytes;
+            rest.blocks += rows[i].own.blocks;
+            continue;
+        }
+        const hl_function *f = rows[i].function == HL_NO_ROW ? NULL : &m->functions.row[rows[i].function];
+        hl_json_row(&json, NULL);
+        hl_json_text(&json, "function", f ? f->name : hl_site_function(m, rows[i].special));
+        hl_json_text(&json, "file", f && f->file != HL_NO_ROW ? m->files.row[f->file].path : "");
+        hl_json_int(&json, "line", f ? f->first_line : 0);
+        hl_json_int(&json, "total_bytes", (int64_t)rows[i].total.bytes);
+        hl_json_int(&json, "total_count", (int64_t)rows[i].total.blocks);
+        hl_json_int(&json, "own_bytes", (int64_t)rows[i].own.bytes);
+        hl_json_int(&json, "own_count", (int64_t)rows[i].own.blocks);
+        hl_json_end(&json);
+    }
+    hl_json_end(&json);
+    hl_json_row(&json, "other");
+    hl_json_int(&json, "rows", n - shown);
+    hl_json_int(&json, "own_bytes", (int64_t)rest.bytes);
+    hl_json_int(&json, "own_count", (int64_t)rest.blocks);
+    hl_json_end(&json);
+    hl_json_end(&json);
+}
+
+int hl_report_summary(hl_report *r)
+{
+    uint32_t n;
+    row *rows = make_rows(r, &n);
+    int error = rows ? 0 : -ENOMEM;
+    if (rows && r->json)
+        write_json(r, rows, n);
+    else if (rows && !(error = hl_report_head(r)))
+        write_text(r, rows, n);
+    free(rows);
+    return error;
+}
