@@ -1,0 +1,164 @@
+#!/usr/bin/env python3
+"""What one event costs: nanoseconds in the program and in the collector, and instructions in the program.
+
+    python3 bench/microbench.py [--rounds 5] [--instructions]
+
+An event is an allocation or a free, so a malloc and its free are two, and so are an object and its end. Nanoseconds in the
+program are the program's own measurement of its loop, plain and recorded in turn, best of the rounds; the collector's are
+its CPU time divided by the events it took. Instructions come from callgrind (valgrind), plain and recorded, and do not
+depend on how busy the machine is; they need `valgrind`, and a minute a row.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from run import RESULTS, default_python
+from suite import machine, measure, rounds, tables, tools, workloads
+from suite.workloads import BENCH, Workload, native
+
+
+def at_depth(depth, count):
+    return Workload("object, %d deep" % depth, "micro", "objects_at_depth.py", count, after=(str(depth),))
+
+
+CASES = [
+    (native("malloc + free, 1 thread", 30_000_000, "tight", 1), "--malloc-only"),
+    (native("malloc + free, 2 threads", 30_000_000, "tight", 2), "--malloc-only"),
+    (native("malloc + free, 4 threads", 30_000_000, "tight", 4), "--malloc-only"),
+    (native("random sizes, 100,000 live, 1 thread", 10_000_000, "churn", 1), "--malloc-only"),
+    (at_depth(1, 15_000_000), ""),
+    (at_depth(10, 15_000_000), ""),
+    (at_depth(50, 15_000_000), ""),
+    (at_depth(200, 15_000_000), ""),
+]
+# Where instructions are counted: real programs, and the two extremes.
+COUNTED = [("json_churn", 0.02), ("functions", 0.03), ("deep", 0.01), ("spectral_norm", 0.06), ("server", 0.02)]
+
+
+def profile_facts(context, file):
+    """`stats --json` of a profile, or {} with a word why not."""
+    out = subprocess.run([context.heapline, "stats", "--json", file], capture_output=True, text=True)
+    if out.returncode != 0:
+        print("stats --json failed: %s" % out.stderr.strip())
+        return {}
+    return json.loads(out.stdout)
+
+
+def one_case(context, workload, option, count, environment):
+    """(plain ns, recorded ns, facts of the last profile), best of `count` rounds, taken in turn."""
+    recorder = next(tool for tool in tools.TOOLS if tool.name == ("heapline " + option).strip())
+    plain = tools.TOOLS[0]
+    best, facts = {}, {}
+    for _ in range(count):
+        for tool in (plain, recorder):
+            with tempfile.TemporaryDirectory(dir=workloads.WORK) as folder:
+                sample = measure.run(tool.command(context, folder, workload, 1.0), environment)
+                if not sample.ok:
+                    raise SystemExit(
+                        "%s under %s: %s: %s" % (workload.name, tool.name, sample.status, sample.errors[-500:])
+                    )
+                value = sample.number("ns_each")
+                best[tool.name] = min(value, best.get(tool.name, value))
+                if tool is recorder:
+                    facts = profile_facts(context, os.path.join(folder, tool.file))
+    return best["plain"], best[recorder.name], facts
+
+
+def nanoseconds(context, count, environment):
+    rows = [["", "plain, ns", "recorded, ns", "added an event", "collector an event", "events"]]
+    for workload, option in CASES:
+        plain, recorded, facts = one_case(context, workload, option, count, environment)
+        events, cpu_s = facts.get("events"), facts.get("collector_cpu_s")
+        rows.append(
+            [
+                workload.name,
+                "%.1f" % plain,
+                "%.1f" % recorded,
+                "%.1f" % ((recorded - plain) / 2),
+                "%.1f" % (cpu_s / events * 1e9) if events and cpu_s else "–",
+                "%.1f M" % (events / 1e6) if events else "–",
+            ]
+        )
+        print("  ".join(rows[-1]), flush=True)
+    return rows
+
+
+def instructions_of(argv, environment, folder, executable):
+    """Instructions that callgrind counts in the program itself."""
+    target = os.path.join(folder, "callgrind.%p")
+    valgrind = [shutil.which("valgrind"), "--tool=callgrind", "--callgrind-out-file=" + target, "--quiet"]
+    at = argv.index(executable)
+    sample = measure.run(argv[:at] + valgrind + argv[at:], environment, limit_s=600)
+    if not sample.ok:
+        return None
+    totals = []
+    for path in Path(folder).glob("callgrind.*"):
+        found = re.search(r"^(?:totals|summary): (\d+)", path.read_text(errors="replace"), re.M)
+        totals += [int(found.group(1))] if found else []
+    return max(totals, default=None)
+
+
+def recorded_command(context, folder, option, argv):
+    """heapline with an executable behind `--`, so that valgrind can stand between."""
+    options = [option] if option else []
+    return [context.heapline, "run", *options, "-o", os.path.join(folder, "out.heapline"), "-f", "--", *argv]
+
+
+def instructions(context, environment):
+    rows = [["", "plain, M", "added an event: malloc level", "with objects", "events with objects"]]
+    known = {workload.name: workload for workload in workloads.WORKLOADS}
+    for name, factor in COUNTED:
+        workload = known[name]
+        argv = [context.python, workload.program(), *workload.arguments(factor)]
+        cells, plain = [], None
+        for option in (None, "--malloc-only", ""):
+            with tempfile.TemporaryDirectory(dir=workloads.WORK) as folder:
+                command = argv if option is None else recorded_command(context, folder, option, argv)
+                counted = instructions_of(command, environment, folder, context.python)
+                if option is None:
+                    plain = counted
+                    cells.append("%.0f" % (plain / 1e6) if plain else "–")
+                    continue
+                facts = profile_facts(context, os.path.join(folder, "out.heapline")) if counted else {}
+                events = facts.get("events")
+                cells.append("%.1f" % ((counted - plain) / events) if counted and plain and events else "–")
+        cells.append("%.2f M" % (events / 1e6) if events else "–")
+        rows.append([name, *cells])
+        print("  ".join(rows[-1]), flush=True)
+    return rows
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--python", default=default_python())
+    parser.add_argument("--heapline", default=str(BENCH.parent / "build" / "release" / "heapline"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--instructions", action="store_true", help="count instructions too (valgrind)")
+    parser.add_argument("--name", help="of the file in bench/results; default: nothing is written")
+    options = parser.parse_args()
+    workloads.build_native()
+    context = tools.context(os.path.abspath(options.python), os.path.abspath(options.heapline))
+    measure.become_subreaper()
+    environment = rounds.clean_environment()
+    parts = [nanoseconds(context, options.rounds, environment)]
+    if options.instructions:
+        parts.append(instructions(context, environment))
+    text = "\n\n".join(tables.as_markdown(rows) for rows in parts)
+    if options.name:
+        RESULTS.mkdir(exist_ok=True)
+        head = [machine.sentence(machine.describe()), "Python " + machine.python_version(context.python)]
+        head.append("heapline " + str(tools.heapline_version(context)))
+        (RESULTS / (options.name + ".md")).write_text(
+            "# What one event costs\n\n- %s\n\n%s\n" % ("\n- ".join(head), text)
+        )
+    print("\n" + "\n\n".join(tables.as_text(rows) for rows in parts))
+
+
+if __name__ == "__main__":
+    main()
