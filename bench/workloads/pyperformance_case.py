@@ -78,6 +78,7 @@ def main():
     pyperf.python_implementation = lambda: platform.python_implementation().lower()
     pyperf.python_has_jit = lambda: False
     sys.modules["pyperf"] = pyperf
+    sys.modules.pop("pickle", None)  # a profiler may have imported it; bm_pickle must import its own without C code
     script = os.path.join(folder(benchmark), "run_benchmark.py")
     sys.argv[:] = [script, *sys.argv[3:]]
     sys.path.insert(0, os.path.dirname(script))
