@@ -5,7 +5,6 @@
  */
 #include "tracker.h"
 
-#include <dlfcn.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -36,8 +35,7 @@ HL_EXPORT _Noreturn void _Exit(int status) { _exit(status); }
 HL_EXPORT _Noreturn void quick_exit(int status)
 {
     exit_seen(status);
-    void (*real)(int) = (void (*)(int))dlsym(RTLD_NEXT, "quick_exit");
-    if (real)
-        real(status);
+    if (hl_tracker.real.quick_exit)
+        hl_tracker.real.quick_exit(status);
     _exit(status);
 }

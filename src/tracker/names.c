@@ -5,7 +5,6 @@
  */
 #include "ring.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
@@ -26,10 +25,9 @@ static void record_own_name(void)
 
 HL_EXPORT int pthread_setname_np(pthread_t thread, const char *name)
 {
-    int (*real)(pthread_t, const char *) = (int (*)(pthread_t, const char *))dlsym(RTLD_NEXT, "pthread_setname_np");
-    if (!real)
+    if (!hl_tracker.real.pthread_setname_np)
         return ENOSYS;
-    int error = real(thread, name);
+    int error = hl_tracker.real.pthread_setname_np(thread, name);
     if (error == 0 && pthread_equal(thread, pthread_self()))
         record_own_name();
     return error;

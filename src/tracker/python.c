@@ -20,7 +20,10 @@ hl_python_data hl_python;
 enum { FREE_THREADED = 1, DEBUG_BUILD = 2, SHARED = 4 }; /* hl_wire_process.python_flags */
 enum { LEVEL_FINAL = 0xf, LEVEL_CANDIDATE = 0xc };
 
-bool hl_python_is_here(void) { return dlsym(RTLD_DEFAULT, "Py_GetVersion") || dlsym(RTLD_DEFAULT, "_PyRuntime"); }
+bool hl_python_is_here(void)
+{
+    return hl_real_symbol(RTLD_DEFAULT, "Py_GetVersion") || hl_real_symbol(RTLD_DEFAULT, "_PyRuntime");
+}
 
 /* ------------------------------------------------------------------------------------------- which interpreter */
 

@@ -168,9 +168,30 @@ static void *none(size_t n)
 
 /* ------------------------------------------------------------------------------------------------- the search */
 
+static void *symbol(void *handle, const char *name)
+{
+    void *found = dlsym(handle, name);
+    if (!found) {
+        dlerror(); /* takes the message, */
+        dlerror(); /* and frees it */
+    }
+    return found;
+}
+
+void *hl_real_symbol(void *handle, const char *name)
+{
+    int saved = errno;
+    hl_wire_writer *w = hl_enter(HL_BELOW_FOREIGN);
+    void *found = symbol(handle, name);
+    if (w)
+        hl_leave(w);
+    errno = saved;
+    return found;
+}
+
 #define NEXT(function, otherwise)                                                                                      \
     do {                                                                                                               \
-        void *found = dlsym(RTLD_NEXT, #function);                                                                     \
+        void *found = symbol(RTLD_NEXT, #function);                                                                    \
         if (found)                                                                                                     \
             memcpy(&actual->function, &found, sizeof found);                                                           \
         else                                                                                                           \
@@ -201,7 +222,8 @@ void hl_real_find(void)
     NEXT(aligned_alloc, actual->memalign);
     NEXT(pvalloc, none);
     NEXT(reallocarray, reallocarray_by_realloc);
-    dlerror();
+    NEXT(pthread_setname_np, NULL);
+    NEXT(quick_exit, NULL);
 
     hl_tracker.foreign_malloc = actual->malloc != __libc_malloc;
     hl_tracker.realloc_mark = hl_tracker.foreign_malloc ? HL_BELOW_FOREIGN : 0;

@@ -12,23 +12,36 @@
 #include <string.h>
 
 enum {
-    SLICE_NS = 1000000,        /* how long one sleep for a chunk lasts: the collector's death is seen after it */
-    CROWDED_NS = 10 * 1000000, /* how long no writer slot is looked for when all were in use */
-    EXIT_ROUNDS = 4,           /* PTHREAD_DESTRUCTOR_ITERATIONS of glibc and musl */
-    SPINS = 100,               /* tries for the shared writer before the thread yields */
+    SLICE_NS = 1000000,              /* how long one sleep for a chunk lasts: the collector's death is seen after it; */
+    LONGEST_SLICE_NS = 50 * 1000000, /* longer where so many wait that they would keep the collector from its work */
+    CROWDED_NS = 10 * 1000000,       /* how long no writer slot is looked for when all were in use */
+    EXIT_ROUNDS = 4,                 /* PTHREAD_DESTRUCTOR_ITERATIONS of glibc and musl */
+    SPINS = 100,                     /* tries for the shared writer before the thread yields */
 };
 #define STALLED_NS (UINT64_C(10) * 1000000000) /* a collector that takes nothing for so long is given up */
 
 /* ------------------------------------------------------------------------------------------------- writers */
 
-static hl_wire_writer *take_writer(uint32_t index)
+/* A free slot in [from, to), or NULL. `*hint`: below it there is none, nor one that the collector will soon make free. */
+static hl_wire_writer *take_writer(uint32_t from, uint32_t to, uint32_t *hint)
 {
-    hl_wire_writer *w = hl_session_writer(hl_tracker.session, index);
-    uint32_t is_free = HL_WRITER_FREE;
-    if (atomic_load_explicit(&w->state, memory_order_relaxed) != HL_WRITER_FREE ||
-        !atomic_compare_exchange_strong(&w->state, &is_free, HL_WRITER_USED))
-        return NULL;
-    return w;
+    bool some_ended = false;
+    for (uint32_t i = from; i < to; i++) {
+        hl_wire_writer *w = hl_session_writer(hl_tracker.session, i);
+        uint32_t state = atomic_load_explicit(&w->state, memory_order_relaxed);
+        if (state == HL_WRITER_FREE && atomic_compare_exchange_strong(&w->state, &state, HL_WRITER_USED)) {
+            if (!some_ended)
+                *hint = i + 1;
+            return w;
+        }
+        if (state == HL_WRITER_ENDED && !some_ended) {
+            some_ended = true;
+            *hint = i;
+        }
+    }
+    if (!some_ended)
+        *hint = to;
+    return NULL;
 }
 
 /* A slot of its own for this thread, or for its lane number `lane`; NULL: all are in use. `end` is 0 in a free slot, and
@@ -36,28 +49,23 @@ static hl_wire_writer *take_writer(uint32_t index)
 static hl_wire_writer *claim_writer(uint32_t lane)
 {
     hl_session *s = hl_tracker.session;
-    hl_wire_writer *w = NULL;
-    uint32_t index = atomic_load(&hl_tracker.next_writer);
-    while (!w) {
-        uint32_t used = atomic_load(&s->writers_used);
-        for (; !w && index < used; index++)
-            w = take_writer(index);
-        if (w)
-            break;
+    hl_wire_writer *w;
+    uint32_t hint = atomic_load(&hl_tracker.next_writer), used;
+    while (!(w = take_writer(hint, used = atomic_load(&s->writers_used), &hint))) {
         if (used < HL_MAX_WRITERS) {
             atomic_compare_exchange_strong(&s->writers_used, &used, used + 1);
             continue;
         }
+        /* Only now are those looked for that other processes have left. */
         uint64_t now_ns = hl_os_now_ns();
         if (now_ns < atomic_load(&hl_tracker.no_writer_until_ns))
             return NULL;
         atomic_store(&hl_tracker.no_writer_until_ns, now_ns + CROWDED_NS);
-        for (index = 0; !w && index < HL_MAX_WRITERS; index++) /* slots that other processes have left */
-            w = take_writer(index);
-        if (!w)
+        if (!(w = take_writer(0, HL_MAX_WRITERS, &hint)))
             return NULL;
+        break;
     }
-    atomic_store(&hl_tracker.next_writer, index);
+    atomic_store(&hl_tracker.next_writer, hint);
     w->id = (uint32_t)(((char *)w - (char *)s - HL_WRITERS_AT) / HL_WRITER_BYTES) + 1;
     w->process = hl_tracker.process_index;
     w->tid = hl_os_thread_id();
@@ -309,9 +317,9 @@ HL_COLD uint64_t *hl_next_chunk(hl_wire_writer *w)
             return c->words;
         }
         uint64_t from_ns = hl_os_now_ns();
-        atomic_fetch_add(&s->waiting, 1);
+        uint64_t slice_ns = SLICE_NS * (uint64_t)(1 + atomic_fetch_add(&s->waiting, 1) / 8);
         wake_collector(s);
-        hl_os_wait(&s->freed, freed, SLICE_NS);
+        hl_os_wait(&s->freed, freed, slice_ns < LONGEST_SLICE_NS ? slice_ns : LONGEST_SLICE_NS);
         atomic_fetch_sub(&s->waiting, 1);
         uint64_t now_ns = hl_os_now_ns(), progress = atomic_load(&s->progress);
         atomic_fetch_add(&w->waited_ns, now_ns - from_ns);

@@ -8,6 +8,7 @@
 
 #include "python.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
@@ -238,6 +239,9 @@ static bool find_session(char *locator, size_t room)
             return false; /* the variables stay, for its children */
         found = hl_start_session(starter, options ? options : "", locator, room) == 0;
     }
+    Dl_info self;
+    if (dladdr((void *)(uintptr_t)hl_tracker_join, &self) && self.dli_fname)
+        hl_environment_clean_preload(self.dli_fname);
     hl_environment_drop(HL_ENV_SESSION);
     hl_environment_drop(HL_ENV_START);
     hl_environment_drop(HL_ENV_OPTIONS);

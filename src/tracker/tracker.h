@@ -54,6 +54,8 @@ typedef struct hl_real {
     int (*munmap)(void *, size_t);
     void *(*mremap)(void *, size_t, size_t, int, ...);
     int (*mprotect)(void *, size_t, int);
+    int (*pthread_setname_np)(pthread_t, const char *);
+    void (*quick_exit)(int);
 } hl_real;
 
 typedef enum hl_tracker_state {
@@ -159,5 +161,8 @@ void hl_environment_clean_preload(const char *library);
 
 /* real.c: fills hl_tracker.real. */
 void hl_real_find(void);
+/* dlsym for the tracker's own use: what it allocates (a message, when there is no such symbol) is not the program's. It
+ * replaces the message that the program's next dlerror gives, so it is for the time before main. */
+void *hl_real_symbol(void *handle, const char *name);
 
 #endif

@@ -164,7 +164,7 @@ static void give_back(hl_wire_chunk *c)
     atomic_fetch_sub(&s->out, 1);
     atomic_fetch_add(&s->freed, 1);
     if (atomic_load(&s->waiting))
-        syscall(SYS_futex, &s->freed, FUTEX_WAKE, INT32_MAX, 0, 0, 0);
+        syscall(SYS_futex, &s->freed, FUTEX_WAKE, 1, 0, 0, 0);
 }
 
 static unsigned words_of(const uint64_t *w)
@@ -389,12 +389,14 @@ int main(int argc, char **argv)
     uint64_t waited = 0;
     for (uint32_t i = 0; i < atomic_load(&s->writers_used); i++)
         waited += atomic_load(&hl_session_writer(s, i)->waited_ns);
-    printf("{\"allocations\": %lu, \"allocated_bytes\": %lu, \"frees\": %lu, \"freed_bytes\": %lu, \"live_bytes\": %lu, "
-           "\"live_blocks\": %lu, \"peak_bytes\": %lu, \"unknown_frees\": %lu, \"overwritten\": %lu, \"lost\": %lu, "
-           "\"epochs\": %lu, \"words\": %lu, \"texts\": %lu, \"writers_used\": %u, \"out\": %u, \"reclaimed\": %lu, "
-           "\"waited_ms\": %.1f, \"exit_status\": %d, \"state\": %u, \"status\": %d, \"reason\": \"%s\", \"command\": \"%s\"}\n",
-           allocations, allocated, frees, freed, live, blocks, peak, unknown, overwritten, atomic_load(&p->lost),
-           atomic_load(&p->order) >> 16, total, texts, atomic_load(&s->writers_used), atomic_load(&s->out), reclaimed,
-           (double)waited * 1e-6, atomic_load(&p->exit_status), atomic_load(&p->state), status, p->reason, p->command);
+    printf(
+        "{\"allocations\": %lu, \"allocated_bytes\": %lu, \"frees\": %lu, \"freed_bytes\": %lu, \"live_bytes\": %lu, "
+        "\"live_blocks\": %lu, \"peak_bytes\": %lu, \"unknown_frees\": %lu, \"overwritten\": %lu, \"lost\": %lu, "
+        "\"epochs\": %lu, \"words\": %lu, \"texts\": %lu, \"writers_used\": %u, \"out\": %u, \"reclaimed\": %lu, "
+        "\"waited_ms\": %.1f, \"exit_status\": %d, \"state\": %u, \"status\": %d, \"reason\": \"%s\", \"command\": "
+        "\"%s\"}\n",
+        allocations, allocated, frees, freed, live, blocks, peak, unknown, overwritten, atomic_load(&p->lost),
+        atomic_load(&p->order) >> 16, total, texts, atomic_load(&s->writers_used), atomic_load(&s->out), reclaimed,
+        (double)waited * 1e-6, atomic_load(&p->exit_status), atomic_load(&p->state), status, p->reason, p->command);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
