@@ -147,11 +147,12 @@ static void sleep_until(hl_collector *c, uint64_t limit_ns)
     atomic_store(&s->sleeping, 0);
 }
 
-/* Reads until everything published is applied; bounded, since living programs go on writing. */
+/* Reads until everything published is applied; bounded, since living programs go on writing. A pass that only finds a new
+ * image applies nothing of it. */
 static void drain(hl_books *books)
 {
-    for (int i = 0; i < 100 && hl_books_pass(books, monotonic_ns() - books->start_ns); i++)
-        ;
+    for (int i = 0, idle = 0; i < 100 && idle < 2; i++)
+        idle = hl_books_pass(books, monotonic_ns() - books->start_ns) ? 0 : idle + 1;
 }
 
 static void run(hl_collector *c)
