@@ -84,11 +84,15 @@ static int pack(hl_profile_writer *w, bool final)
 int hl_profile_writer_publish(hl_profile_writer *w, bool final)
 {
     w->error[0] = 0;
-    int error = final && w->identity.embed_source && !w->sources_embedded ? hl_writer_embed_sources(w) : 0;
+    int error = hl_writer_clear(w);
+    if (!error && final && w->identity.embed_source && !w->sources_embedded)
+        error = hl_writer_embed_sources(w);
     if (!error)
         error = pack(w, final);
-    if (error && error != -ENOMEM) /* without memory for these the profile is still whole */
-        return error;
+    /* Without memory for these the profile is whole all the same, unless there is not even enough to clear. */
+    if ((error && error != -ENOMEM) || hl_writer_clear(w) != 0)
+        return error ? error : -ENOMEM;
+    w->error[0] = 0;
     sqlite3_int64 bytes = 0;
     /* The image itself, not a copy: see open_database. */
     unsigned char *image = sqlite3_serialize(w->db, "main", &bytes, SQLITE_SERIALIZE_NOCOPY);

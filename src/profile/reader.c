@@ -134,12 +134,12 @@ static int load(int fd, unsigned char **image, size_t *bytes, problem *p)
     return error;
 }
 
-static int damaged(sqlite3 *db, problem *p)
+static int damaged(sqlite3 *db, int sql_error, problem *p)
 {
-    if (db && (sqlite3_errcode(db) & 0xff) == SQLITE_NOMEM)
+    if (!db || (sql_error & 0xff) == SQLITE_NOMEM || (sqlite3_errcode(db) & 0xff) == SQLITE_NOMEM)
         return say(p, -ENOMEM, "is too large for the free memory");
-    snprintf(p->why, p->why_bytes, "is damaged: %s (copy it again, or record again with 'heapline run')",
-             db ? sqlite3_errmsg(db) : "it cannot be opened");
+    const char *words = sqlite3_errcode(db) == SQLITE_OK ? sqlite3_errstr(sql_error) : sqlite3_errmsg(db);
+    snprintf(p->why, p->why_bytes, "is damaged: %s (copy it again, or record again with 'heapline run')", words);
     return -HL_NOT_A_PROFILE;
 }
 
@@ -177,7 +177,7 @@ static int check_tables(sqlite3 *db, problem *p)
         int stepped = error == SQLITE_OK ? sqlite3_step(statement) : error;
         sqlite3_finalize(statement);
         if (stepped != SQLITE_ROW && stepped != SQLITE_DONE)
-            return damaged(db, p);
+            return damaged(db, stepped, p);
     }
     return 0;
 }
@@ -185,18 +185,21 @@ static int check_tables(sqlite3 *db, problem *p)
 static int open_image(hl_profile *profile, size_t bytes, problem *p)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX; /* of the empty database that the image then replaces */
-    if (sqlite3_open_v2(":memory:", &profile->db, flags, NULL) != SQLITE_OK)
-        return damaged(profile->db, p);
+    int error = sqlite3_open_v2(":memory:", &profile->db, flags, NULL);
+    if (error != SQLITE_OK)
+        return damaged(profile->db, error, p);
     sqlite3_db_config(profile->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(profile->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     sqlite3_db_config(profile->db, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
-    if (sqlite3_deserialize(profile->db, "main", profile->image, (sqlite3_int64)bytes, (sqlite3_int64)bytes,
-                            SQLITE_DESERIALIZE_READONLY) != SQLITE_OK)
-        return damaged(profile->db, p);
-    if (sqlite3_exec(profile->db,
-                     "PRAGMA mmap_size = 1073741824; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY", NULL,
-                     NULL, NULL) != SQLITE_OK)
-        return damaged(profile->db, p);
+    error = sqlite3_deserialize(profile->db, "main", profile->image, (sqlite3_int64)bytes, (sqlite3_int64)bytes,
+                                SQLITE_DESERIALIZE_READONLY);
+    if (error == SQLITE_OK)
+        error = sqlite3_exec(profile->db,
+                             "PRAGMA mmap_size = 1073741824; PRAGMA cell_size_check = ON;"
+                             "PRAGMA temp_store = MEMORY",
+                             NULL, NULL, NULL);
+    if (error != SQLITE_OK)
+        return damaged(profile->db, error, p);
     return check_tables(profile->db, p);
 }
 

@@ -190,7 +190,7 @@ int hl_writer_embed_sources(hl_profile_writer *w)
     e.directory = start_directory(w);
     if (!e.directory)
         return hl_writer_fail(w, -ENOMEM, "out of memory");
-    int error = hl_writer_exec(w, "BEGIN");
+    int error = hl_writer_begin(w);
     if (!error && (sqlite3_prepare_v2(w->db, candidates_sql, -1, &candidates, NULL) != SQLITE_OK ||
                    sqlite3_prepare_v2(w->db, "UPDATE file SET source_bytes = ?, source = ? WHERE id = ?", -1, &e.update,
                                       NULL) != SQLITE_OK))
@@ -201,9 +201,9 @@ int hl_writer_embed_sources(hl_profile_writer *w)
     sqlite3_finalize(e.update);
     free(e.directory);
     if (!error)
-        error = hl_writer_exec(w, "COMMIT");
+        error = hl_writer_commit(w);
     if (error)
-        sqlite3_exec(w->db, "ROLLBACK", NULL, NULL, NULL);
+        hl_writer_clear(w);
     else
         w->sources_embedded = true;
     return error;

@@ -16,6 +16,9 @@
 #include <sys/wait.h>
 
 static const char *const statement_sql[WRITER_STATEMENTS] = {
+    [BEGIN] = "BEGIN",
+    [COMMIT] = "COMMIT",
+    [ROLLBACK] = "ROLLBACK",
     [PUT_META] = "INSERT OR REPLACE INTO meta VALUES (?, ?)",
     [PUT_PROCESS] = "INSERT OR REPLACE INTO process VALUES "
                     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -56,6 +59,23 @@ int hl_writer_exec(hl_profile_writer *w, const char *sql)
 {
     return sqlite3_exec(w->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : hl_writer_sql_error(w);
 }
+
+static int take_step(hl_profile_writer *w, enum writer_statement which)
+{
+    int error = sqlite3_step(w->statement[which]) == SQLITE_DONE ? 0 : hl_writer_sql_error(w);
+    sqlite3_reset(w->statement[which]);
+    return error;
+}
+
+int hl_writer_clear(hl_profile_writer *w) { return sqlite3_get_autocommit(w->db) ? 0 : take_step(w, ROLLBACK); }
+
+int hl_writer_begin(hl_profile_writer *w)
+{
+    int error = hl_writer_clear(w);
+    return error ? error : take_step(w, BEGIN);
+}
+
+int hl_writer_commit(hl_profile_writer *w) { return take_step(w, COMMIT); }
 
 /* Binds a row's columns from left to right and stores it. An error is kept until the row is stored. */
 typedef struct row {
@@ -522,14 +542,16 @@ int hl_profile_writer_apply(hl_profile_writer *w, const hl_batch *batch)
     w->error[0] = 0;
     int error = learn(w, batch);
     if (!error)
-        error = hl_writer_exec(w, "BEGIN");
-    if (error)
-        return error;
-    error = put_batch(w, batch);
+        error = hl_writer_begin(w);
     if (!error)
-        error = hl_writer_exec(w, "COMMIT");
+        error = put_batch(w, batch);
+    if (!error)
+        error = hl_writer_commit(w);
     if (error) {
-        sqlite3_exec(w->db, "ROLLBACK", NULL, NULL, NULL); /* may be done already, by the error itself */
+        char why[sizeof w->error];
+        memcpy(why, w->error, sizeof why);
+        hl_writer_clear(w);
+        memcpy(w->error, why, sizeof why); /* the first error is the one to tell */
         return error;
     }
     w->empty_first = false;

@@ -12,6 +12,9 @@
 #include <sys/types.h>
 
 enum writer_statement {
+    BEGIN,
+    COMMIT,
+    ROLLBACK,
     PUT_META,
     PUT_PROCESS,
     PUT_MAPPING,
@@ -50,6 +53,11 @@ int hl_writer_fail(hl_profile_writer *writer, int code, const char *format, ...)
 /* For an SQL error of the writer's database: -ENOMEM or -EIO. */
 int hl_writer_sql_error(hl_profile_writer *writer);
 int hl_writer_exec(hl_profile_writer *writer, const char *sql);
+/* A transaction. hl_writer_clear takes back one that an error left open: whatever else begins or reads the image does that
+ * first, so a failure to take it back only delays. */
+int hl_writer_begin(hl_profile_writer *writer);
+int hl_writer_commit(hl_profile_writer *writer);
+int hl_writer_clear(hl_profile_writer *writer);
 /* Adds a note for the user, unless it is there. */
 int hl_writer_note(hl_profile_writer *writer, uint32_t process, const char *text);
 
