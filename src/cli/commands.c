@@ -7,6 +7,7 @@ const hl_command hl_commands[] = {
     {"status", "list running recordings", hl_cmd_status, HL_GROUP_RECORD},
     {"stop", "end a recording, leave its programs running", hl_cmd_stop, HL_GROUP_RECORD},
     {"stats", "one page: how it ended, peak, totals, heaviest lines", hl_cmd_stats, HL_GROUP_READ},
+    {"tree", "the call tree, its heaviest paths opened", hl_cmd_tree, HL_GROUP_READ},
     {"table", "lines of code that hold memory, heaviest first", hl_cmd_table, HL_GROUP_READ},
     {"collect", "the collector's process, started by `env`'s variables", hl_cmd_collect, NULL},
     {"summary", "memory by function, with and without what it called", hl_cmd_summary, HL_GROUP_READ},
