@@ -140,17 +140,18 @@ static bool ends_with(const char *text, const char *end)
 }
 
 /* What is left of a path when the part that everybody knows is taken away. */
-static const char *label_of(const loader *l, const char *path)
+static const char *label_of(const loader *l, const hl_file *file)
 {
-    const char *at;
+    const char *path = file->path, *at;
     size_t directory_bytes = l->directory ? strlen(l->directory) : 0;
-    if ((at = strstr(path, "/site-packages/")) || (at = strstr(path, "/dist-packages/")))
+    if (file->origin == HL_ORIGIN_SITE &&
+        ((at = strstr(path, "/site-packages/")) || (at = strstr(path, "/dist-packages/"))))
         return at + strlen("/site-packages/");
+    if (file->origin == HL_ORIGIN_STDLIB && (at = strstr(path, "/lib/python")) &&
+        (at = strchr(at + strlen("/lib/python"), '/')))
+        return at + 1;
     if (directory_bytes > 1 && strncmp(path, l->directory, directory_bytes) == 0)
         return path + directory_bytes;
-    at = strstr(path, "/lib/python");
-    if (at && (at = strchr(at + strlen("/lib/python"), '/')))
-        return at + 1;
     return path;
 }
 
@@ -176,7 +177,7 @@ static int fill_file(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
     default: /* user, interactive */
         file->origin = HL_ORIGIN_USER;
     }
-    file->label = file->origin == HL_ORIGIN_NATIVE ? file->path : label_of(l, file->path);
+    file->label = label_of(l, file);
     return 0;
 }
 

@@ -251,7 +251,9 @@ static int draw_below(drawing *d)
         }
         bool last = other || (top->at + 1 == top->children.n && !top->children.others);
         hl_out *out = &d->report->out;
-        const char *branch = top->single ? "" : last ? hl_glyph(out, "└ ", "`- ") : hl_glyph(out, "├ ", "|- ");
+        const char *branch = top->single && !other ? ""
+                             : last                ? hl_glyph(out, "└ ", "`- ")
+                                                   : hl_glyph(out, "├ ", "|- ");
         const char *below = top->single ? "" : last ? hl_glyph(out, "  ", "   ") : hl_glyph(out, "│ ", "|  ");
         char line[PREFIX_BYTES + 16];
         snprintf(line, sizeof line, "%s%s", prefix, branch);
