@@ -289,6 +289,16 @@ static void go_on_to(hl_wire_writer *w, hl_wire_chunk *c)
     atomic_store(&w->end, (uint64_t)c + HL_CHUNK_BYTES);
 }
 
+/* A thread that waits holds no chunk: else as many threads as there are chunks, each with a full one, would wait for each
+ * other for ever. The collector takes it once it is read. Not while it has still to find the chunk in `restart`. */
+static void let_go(hl_wire_writer *w)
+{
+    if (atomic_load(&w->restart))
+        return;
+    atomic_store(&w->left, atomic_load_explicit(&w->head, memory_order_relaxed));
+    atomic_store(&w->end, 0);
+}
+
 /* Whether nothing is to be recorded any more. The kernel has marked the life sign of a collector that died. */
 static bool is_over(hl_session *s)
 {
@@ -316,6 +326,7 @@ HL_COLD uint64_t *hl_next_chunk(hl_wire_writer *w)
                 wake_collector(s);
             return c->words;
         }
+        let_go(w);
         uint64_t from_ns = hl_os_now_ns();
         uint64_t slice_ns = SLICE_NS * (uint64_t)(1 + atomic_fetch_add(&s->waiting, 1) / 8);
         wake_collector(s);

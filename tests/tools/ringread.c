@@ -200,6 +200,14 @@ static void keep(reader *r, const uint64_t *w, unsigned count, uint64_t place)
     memcpy(e->words, w, count * 8);
 }
 
+/* `restart` is taken note of, so that the writer may let go again. */
+static uint64_t take_restart(hl_wire_writer *w)
+{
+    uint64_t restart = atomic_load(&w->restart);
+    atomic_store(&w->restart, 0);
+    return restart + 32;
+}
+
 /* Reads on to `head`, up to and without the first word of epoch `end_epoch`. */
 static void read_to(reader *r, uint64_t head, uint64_t end_epoch)
 {
@@ -207,48 +215,40 @@ static void read_to(reader *r, uint64_t head, uint64_t end_epoch)
         hl_wire_chunk *c = chunk_before(r->at); /* `at` is at least 32 behind its start */
         uint64_t in_chunk = theirs(c);
         bool last = head > in_chunk && head <= in_chunk + HL_CHUNK_BYTES;
-        uint64_t end = last ? head : atomic_load(&c->used);
+        hl_wire_writer *w = hl_session_writer(s, (uint32_t)(r - readers));
+        uint64_t next = last ? 0 : atomic_load(&c->next);
+        uint64_t end = last ? head : next ? atomic_load(&c->used) : atomic_load(&w->left);
         while (r->at < end) {
-            const uint64_t *w = ours(r->at);
-            if (hl_word_kind_of(*w) == HL_WORD_EPOCH) {
-                if ((*w & HL_PAYLOAD) >= end_epoch)
+            const uint64_t *word = ours(r->at);
+            if (hl_word_kind_of(*word) == HL_WORD_EPOCH) {
+                if ((*word & HL_PAYLOAD) >= end_epoch)
                     return;
-                r->epoch = *w & HL_PAYLOAD;
+                r->epoch = *word & HL_PAYLOAD;
             } else if (r->epoch >= end_epoch) {
                 return;
             }
-            unsigned n = words_of(w);
-            if (hl_word_kind_of(*w) == HL_WORD_TEXT)
+            unsigned n = words_of(word);
+            if (hl_word_kind_of(*word) == HL_WORD_TEXT)
                 texts++;
             else if (n == 1)
-                keep(r, w, 1, total);
+                keep(r, word, 1, total);
             total++;
             r->at += n * 8;
         }
         if (last)
             return;
-        uint64_t next = atomic_load(&c->next);
         give_back(c);
-        r->at = next + 32;
+        r->at =
+            next ? next + 32 : take_restart(w); /* none in the chunk: the writer had let go of it, or been asked to */
+        r->wanted = false;
     }
 }
 
 static bool has_chunk(reader *r, hl_wire_writer *w)
 {
-    if (r->wanted && atomic_load(&w->end)) {
-        r->wanted = false;
-        hl_wire_chunk *c = chunk_before(r->at);
-        if (!atomic_load(&c->next)) {
-            atomic_store(&c->used, atomic_load(&w->left));
-            atomic_store(&c->next, atomic_load(&w->restart));
-        }
-    }
-    if (r->at)
-        return true;
-    if (!atomic_load(&w->end))
-        return false;
-    r->at = atomic_load(&w->restart) + 32;
-    return true;
+    if (!r->at && atomic_load(&w->end))
+        r->at = take_restart(w);
+    return r->at;
 }
 
 static int by_order(const void *a, const void *b)
@@ -317,7 +317,8 @@ static void reclaim(void)
     for (uint32_t i = 0; i < used; i++) {
         hl_wire_writer *w = hl_session_writer(s, i);
         reader *r = &readers[i];
-        if (!r->wanted || atomic_load(&w->open) || atomic_load(&w->end) || r->at != atomic_load(&w->head))
+        if (!r->wanted || atomic_load(&w->end) || r->at != atomic_load(&w->head) ||
+            (atomic_load(&w->open) && atomic_load(&w->left) != r->at))
             continue;
         give_back(chunk_before(r->at));
         r->at = 0;
