@@ -11,6 +11,7 @@ const hl_command hl_commands[] = {
     {"table", "lines of code that hold memory, heaviest first", hl_cmd_table, HL_GROUP_READ},
     {"collect", "the collector's process, started by `env`'s variables", hl_cmd_collect, NULL},
     {"summary", "memory by function, with and without what it called", hl_cmd_summary, HL_GROUP_READ},
+    {"lines", "source lines beside what they took and held", hl_cmd_lines, HL_GROUP_READ},
     {"timeline", "heap and RSS over time", hl_cmd_timeline, HL_GROUP_READ},
     {"processes", "the tree of processes", hl_cmd_processes, HL_GROUP_READ},
     {0},

@@ -74,12 +74,16 @@ static int make(hl_report *r, const hl_report_options *o, hl_selection selection
     selection.pid = (int64_t)o->pid;
     selection.thread = o->thread;
     int error = hl_view_open(&r->view, r->model, &selection, r->why, sizeof r->why);
-    if (error)
-        return complain(path, r->why, error);
+    if (error) {
+        complain(path, r->why, error);
+        return error == -ENOENT ? HL_EXIT_USAGE : HL_EXIT_NOT_A_PROFILE; /* asked for what it has not */
+    }
     error = hl_sources_begin(&r->sources, r->model);
     if (!error)
         error = writer(r);
     int status = error ? complain(path, r->why, error) : write_out(r);
+    if (error == -ENOENT)
+        status = HL_EXIT_USAGE;
     hl_sources_release(&r->sources);
     hl_view_release(&r->view);
     return status;
@@ -112,6 +116,7 @@ int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_
                    .json = o.json,
                    .csv = o.csv,
                    .leaf = o.leaf,
+                   .whole = o.whole,
                    .sort = (hl_sort)o.sort,
                    .names = argv + 1,
                    .name_count = argc - 1};

@@ -9,7 +9,7 @@
 #include "cli.h"
 
 typedef struct hl_report_options {
-    bool json, csv, leaf, leaks, allocated;
+    bool json, csv, leaf, whole, leaks, allocated;
     const char *at, *thread;
     uint64_t temporary; /* HL_NO_TEMPORARY: not asked for */
     uint64_t pid, rows;

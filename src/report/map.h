@@ -63,6 +63,17 @@ static inline uint32_t hl_map_row(hl_map *map, uint64_t a, uint64_t b, uint32_t 
     return next;
 }
 
+/* The row of (a, b); UINT32_MAX when there is none. */
+static inline uint32_t hl_map_find(const hl_map *map, uint64_t a, uint64_t b)
+{
+    if (!map->slot)
+        return UINT32_MAX;
+    for (uint32_t at = (uint32_t)hl_map_hash(a, b) & map->mask; map->slot[at].row; at = (at + 1) & map->mask)
+        if (map->slot[at].a == a && map->slot[at].b == b)
+            return map->slot[at].row - 1;
+    return UINT32_MAX;
+}
+
 static inline void hl_map_release(hl_map *map)
 {
     free(map->slot);

@@ -35,6 +35,7 @@ typedef struct hl_report {
     uint64_t rows;    /* how many to show; HL_ALL_ROWS */
     hl_sort sort;
     bool leaf; /* innermost frames instead of the user's lines */
+    bool whole; /* lines: every line of the files shown */
     bool json, csv;
     char *const *names; /* of files or functions, for lines */
     int name_count;

@@ -4,7 +4,7 @@
  */
 #include "report.h"
 
-#include "map.h"
+#include "walk.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,77 +16,6 @@ typedef struct row {
     uint32_t function; /* HL_NO_ROW: the site `special` */
     uint32_t special;
 } row;
-
-typedef struct walk { /* the call tree with children, for a walk without recursion */
-    uint32_t *first, *next;
-    uint32_t *on_stack; /* by function: how many of it are open */
-    hl_weight *total;   /* by stack: with everything below */
-} walk;
-
-static void release_walk(walk *w)
-{
-    free(w->first);
-    free(w->next);
-    free(w->on_stack);
-    free(w->total);
-}
-
-static int begin_walk(walk *w, const hl_view *view)
-{
-    const hl_model *m = view->model;
-    *w = (walk){.first = calloc(m->stacks.n, sizeof *w->first),
-                .next = calloc(m->stacks.n, sizeof *w->next),
-                .on_stack = calloc(m->functions.n + 1, sizeof *w->on_stack),
-                .total = calloc(m->stacks.n, sizeof *w->total)};
-    if (!w->first || !w->next || !w->on_stack || !w->total) {
-        release_walk(w);
-        return -ENOMEM;
-    }
-    for (uint32_t i = m->stacks.n; i-- > 0;) { /* callees have higher rows than callers */
-        w->total[i].bytes += view->stacks[i].bytes;
-        w->total[i].blocks += view->stacks[i].blocks;
-        if (i == 0)
-            break;
-        uint32_t parent = m->stacks.row[i].parent;
-        w->total[parent].bytes += w->total[i].bytes;
-        w->total[parent].blocks += w->total[i].blocks;
-        w->next[i] = w->first[parent];
-        w->first[parent] = i;
-    }
-    return 0;
-}
-
-static uint32_t function_of(const hl_model *m, uint32_t stack)
-{
-    uint32_t frame = m->stacks.row[stack].frame;
-    return frame == HL_NO_ROW ? HL_NO_ROW : m->frames.row[frame].function;
-}
-
-static void sum_totals(walk *w, const hl_model *m, row *rows)
-{
-    for (uint32_t at = 0;;) {
-        uint32_t function = function_of(m, at);
-        if (function != HL_NO_ROW && w->on_stack[function]++ == 0) {
-            rows[function].total.bytes += w->total[at].bytes;
-            rows[function].total.blocks += w->total[at].blocks;
-        }
-        if (w->first[at]) {
-            at = w->first[at];
-            continue;
-        }
-        for (;;) { /* leave frames until one has a sibling */
-            function = function_of(m, at);
-            if (function != HL_NO_ROW)
-                w->on_stack[function]--;
-            if (at == 0)
-                return;
-            if (w->next[at])
-                break;
-            at = m->stacks.row[at].parent;
-        }
-        at = w->next[at];
-    }
-}
 
 static int compare(hl_sort sort, const row *x, const row *y)
 {
@@ -104,42 +33,62 @@ static int compare(hl_sort sort, const row *x, const row *y)
 
 static int compare_rows(const void *a, const void *b, void *sort) { return compare(*(const hl_sort *)sort, a, b); }
 
+/* Totals of each function row; frames without a function belong to none. */
+static int sum_totals(const hl_view *view, hl_weight *totals)
+{
+    const hl_model *m = view->model;
+    uint32_t *keys = malloc((m->frames.n + 1) * sizeof *keys);
+    if (!keys)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < m->frames.n; i++)
+        keys[i] = m->frames.row[i].function;
+    int error = hl_walk_sums(m, view->stacks, keys, m->functions.n, totals);
+    free(keys);
+    return error;
+}
+
+/* Library functions are rows of their own only where something is charged to them. */
+static bool is_shown(const hl_report *r, const row *candidate)
+{
+    const hl_model *m = r->model;
+    if (!candidate->total.bytes && !candidate->total.blocks && !candidate->own.blocks)
+        return false;
+    if (candidate->function == HL_NO_ROW || r->leaf || candidate->own.bytes || candidate->own.blocks)
+        return true;
+    uint32_t file = m->functions.row[candidate->function].file;
+    return file != HL_NO_ROW && m->files.row[file].origin == m->yours;
+}
+
 /* Rows with anything in them, sorted. From malloc. */
 static row *make_rows(hl_report *r, uint32_t *n)
 {
     hl_model *m = r->model;
-    walk w;
+    uint32_t functions = m->functions.n;
     *n = 0;
-    if (begin_walk(&w, &r->view))
-        return NULL;
-    row *rows = calloc(m->functions.n + 2, sizeof *rows);
-    hl_weight *sites = rows ? hl_view_by_site(&r->view, r->leaf) : NULL;
-    if (sites) {
-        for (uint32_t i = 0; i < m->functions.n; i++)
-            rows[i].function = i;
-        sum_totals(&w, m, rows);
+    row *rows = calloc((size_t)functions + 2, sizeof *rows);
+    hl_weight *totals = calloc((size_t)functions + 1, sizeof *totals);
+    hl_weight *sites = hl_view_by_site(&r->view, r->leaf);
+    if (rows && totals && sites && sum_totals(&r->view, totals) == 0) {
+        for (uint32_t i = 0; i < functions; i++)
+            rows[i] = (row){.function = i, .total = totals[i]};
         for (uint32_t i = 0; i < 2; i++)
-            rows[m->functions.n + i] = (row){.function = HL_NO_ROW, .special = i, .total = sites[i], .own = sites[i]};
+            rows[functions + i] = (row){.function = HL_NO_ROW, .special = i, .total = sites[i], .own = sites[i]};
         for (uint32_t i = 2; i < m->sites.n; i++) {
             uint32_t function = m->sites.row[i].function;
-            hl_weight *own = &rows[function == HL_NO_ROW ? m->functions.n : function].own;
+            hl_weight *own = &rows[function == HL_NO_ROW ? functions : function].own;
             own->bytes += sites[i].bytes;
             own->blocks += sites[i].blocks;
         }
-        for (uint32_t i = 0; i < m->functions.n + 2; i++) {
-            bool yours =
-                rows[i].function == HL_NO_ROW || r->leaf || rows[i].own.bytes || rows[i].own.blocks ||
-                (m->functions.row[i].file != HL_NO_ROW && m->files.row[m->functions.row[i].file].origin == m->yours);
-            if (yours && (rows[i].total.bytes || rows[i].total.blocks || rows[i].own.blocks))
+        for (uint32_t i = 0; i < functions + 2; i++)
+            if (is_shown(r, &rows[i]))
                 rows[(*n)++] = rows[i];
-        }
         qsort_r(rows, *n, sizeof *rows, compare_rows, &r->sort);
     } else {
         free(rows);
         rows = NULL;
     }
+    free(totals);
     free(sites);
-    release_walk(&w);
     return rows;
 }
 
