@@ -30,7 +30,11 @@ def test_the_program_runs_as_it_does_alone(heapline, each_python):
 def test_bytes_reach_the_function_that_took_them(heapline, each_python):
     profile = heapline.run(PROGRAM, python=each_python)
     assert profile.leaked(function="kept", allocator="malloc", callees=True) == (1_000_030, 10)
-    assert profile.allocated(function="given_back", allocator="malloc") == (50_001_000, 1000)
+    given_back = profile.allocated(function="given_back", allocator="malloc")
+    if each_python.version >= (3, 0):
+        assert given_back == (50_001_000, 1000)
+    else:  # 2.7 takes blocks of its free lists and large lists straight from malloc, on the same line
+        assert 0 <= given_back.bytes - 50_001_000 < 100_000
     assert profile.leaked(function="given_back", allocator="malloc") == (0, 0)
 
 
