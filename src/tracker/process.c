@@ -111,25 +111,25 @@ static pid_t after_wait(pid_t pid, int status)
     return pid;
 }
 
-static pid_t give(pid_t pid, int status, int *to)
+static pid_t give(pid_t pid, const int *status, int *to)
 {
     if (to && pid > 0)
-        *to = status;
-    return after_wait(pid, status);
+        *to = *status;
+    return after_wait(pid, *status);
 }
 
 HL_EXPORT pid_t wait(int *status)
 {
     pid_t (*next)(int *) = (pid_t(*)(int *))hl_process_real(&real.wait, "wait");
     int seen = 0;
-    return give(next(&seen), seen, status);
+    return give(next(&seen), &seen, status);
 }
 
 HL_EXPORT pid_t waitpid(pid_t pid, int *status, int options)
 {
     pid_t (*next)(pid_t, int *, int) = (pid_t(*)(pid_t, int *, int))hl_process_real(&real.waitpid, "waitpid");
     int seen = 0;
-    return give(next(pid, &seen, options), seen, status);
+    return give(next(pid, &seen, options), &seen, status);
 }
 
 HL_EXPORT pid_t wait3(int *status, int options, struct rusage *usage)
@@ -137,7 +137,7 @@ HL_EXPORT pid_t wait3(int *status, int options, struct rusage *usage)
     typedef pid_t function(int *, int, struct rusage *);
     function *next = (function *)hl_process_real(&real.wait3, "wait3");
     int seen = 0;
-    return give(next(&seen, options, usage), seen, status);
+    return give(next(&seen, options, usage), &seen, status);
 }
 
 HL_EXPORT pid_t wait4(pid_t pid, int *status, int options, struct rusage *usage)
@@ -145,7 +145,7 @@ HL_EXPORT pid_t wait4(pid_t pid, int *status, int options, struct rusage *usage)
     typedef pid_t function(pid_t, int *, int, struct rusage *);
     function *next = (function *)hl_process_real(&real.wait4, "wait4");
     int seen = 0;
-    return give(next(pid, &seen, options, usage), seen, status);
+    return give(next(pid, &seen, options, usage), &seen, status);
 }
 
 HL_EXPORT int waitid(idtype_t type, id_t id, siginfo_t *info, int options)
