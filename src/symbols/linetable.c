@@ -135,8 +135,10 @@ hl_position hl_linetable_find(uint16_t python_version, const uint8_t *table, siz
                               uint32_t instruction)
 {
     cursor c = {table, table ? table + table_bytes : table};
-    hl_position found;
-    if (python_version >= 0x030b)
+    hl_position found = {first_line, -1, -1, -1};
+    if (instruction == HL_NOT_BEGUN)
+        ; /* a call event of a trace function: the interpreter, too, says the first line */
+    else if (python_version >= 0x030b)
         found = find_locations(c, (uint32_t)first_line, instruction);
     else if (python_version == 0x030a)
         found = find_ranges(c, (uint32_t)first_line, instruction);

@@ -16,6 +16,9 @@ typedef struct hl_position {
     int32_t column, end_column; /* 0-based UTF-8 bytes; -1: unknown */
 } hl_position;
 
+/* The instruction of a frame that has not begun (f_lasti -1, up to 3.10): its position is the first line. */
+#define HL_NOT_BEGUN UINT32_MAX
+
 /* The position of the instruction at `instruction`, a byte offset from the first instruction: f_lasti of 2.7 to 3.9, two
  * times f_lasti in 3.10, (prev_instr or instr_ptr) - bytecode since. `python_version` is major << 8 | minor. A broken
  * table gives the position reached so far; no error, no read outside `table`. */

@@ -243,14 +243,14 @@ static bool put_cut(hl_wire_writer *w)
            put_node(w, hl_python_cut_node(), hl_tracker.live.root, CUT_CODE, CUT_VERSION, 0);
 }
 
-/* The instruction's offset from the first one, in bytes, as hl_linetable_find takes it. */
+/* The instruction's offset from the first one, in bytes, as hl_linetable_find takes it; UINT32_MAX: not begun. */
 static uint32_t offset_of(const hl_frame *r)
 {
     const hl_layout *L = hl_python.layout;
     if (L->form == HL_AT_POINTER)
         return (uint32_t)(r->instruction + (uint64_t)r->to_shared - (uint64_t)(r->code + L->bytecode));
-    int32_t last = (int32_t)r->instruction * (L->form == HL_AT_UNITS ? 2 : 1);
-    return last > 0 ? (uint32_t)last : 0; /* -1: not begun */
+    int32_t last = (int32_t)r->instruction;
+    return last < 0 ? UINT32_MAX : (uint32_t)last * (L->form == HL_AT_UNITS ? 2 : 1);
 }
 
 void hl_python_announce(hl_wire_writer *w, uint32_t at)
