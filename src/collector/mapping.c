@@ -136,6 +136,13 @@ static bool is_range(uint64_t start, uint64_t bytes)
     return bytes > 0 && bytes < HIGHEST && start < HIGHEST && start + bytes < HIGHEST;
 }
 
+/* A length in whole pages. A munmap that fails may ask for any. */
+static uint64_t length_at(const uint64_t *w)
+{
+    uint64_t bytes = word_at(w);
+    return bytes < HIGHEST ? (bytes + PAGE - 1) & ~(PAGE - 1) : HIGHEST;
+}
+
 uint32_t hl_map_word(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left)
 {
     uint64_t word = word_at(w);
@@ -155,9 +162,9 @@ uint32_t hl_map_word(hl_books *books, hl_reader *reader, const uint64_t *w, uint
     unsigned map_class = word & 7;
     if (left < (kind == HL_WORD_REMAP ? 4u : 2u) || map_class >= HL_MAP_CLASSES)
         return 0;
-    uint64_t bytes = (word_at(w + 1) + PAGE - 1) & ~(PAGE - 1);
-    uint64_t end = start + bytes;
-    if (kind != HL_WORD_REMAP && !is_range(start, bytes))
+    uint64_t bytes = length_at(w + 1);
+    uint64_t end = start + bytes < HIGHEST ? start + bytes : HIGHEST;
+    if (kind == HL_WORD_MAP && !is_range(start, bytes))
         return 0;
     switch ((unsigned)kind) {
     case HL_WORD_MAP:
@@ -174,7 +181,7 @@ uint32_t hl_map_word(hl_books *books, hl_reader *reader, const uint64_t *w, uint
         commit(books, reader, start, end, map_class, word);
         return 2;
     default: { /* HL_WORD_REMAP */
-        uint64_t to = word_at(w + 2) & ~(PAGE - 1), to_bytes = (word_at(w + 3) + PAGE - 1) & ~(PAGE - 1);
+        uint64_t to = word_at(w + 2) & ~(PAGE - 1), to_bytes = length_at(w + 3);
         if (!is_range(to, to_bytes))
             return 0;
         map_class = class_at(reader, start, map_class);

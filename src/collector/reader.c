@@ -11,7 +11,6 @@
  */
 #include "books.h"
 
-#include <limits.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <stdlib.h>
@@ -52,8 +51,9 @@ static void give_back(hl_books *books, uint32_t chunk)
     } while (!atomic_compare_exchange_weak(&s->pool, &top, next));
     atomic_fetch_sub(&s->out, 1);
     atomic_fetch_add(&s->freed, 1);
-    if (atomic_load(&s->waiting))
-        syscall(SYS_futex, &s->freed, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+    if (atomic_load(
+            &s->waiting)) /* one chunk, one thread: waking thousands for it would be all that this thread does */
+        syscall(SYS_futex, &s->freed, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
 static void leave_chunk(hl_books *books, hl_reader *reader)
