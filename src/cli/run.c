@@ -14,9 +14,7 @@
 #include "program.h"
 #include "recorder.h"
 #include "target.h"
-#if __has_include("verdict.h")
 #include "verdict.h"
-#endif
 
 #include <errno.h>
 #include <fcntl.h>
@@ -133,11 +131,9 @@ static void say_the_end(const run_options *o, hl_recorder *r, const char *output
         hl_error("%s: the profile could not be written: %s", output, hl_error_text(saved));
     if (saved == -EINTR || access(output, F_OK) != 0)
         return;
-#if __has_include("verdict.h")
     char why[512] = "";
     if (hl_verdict_write(output, STDERR_FILENO, why, sizeof why) != 0)
         hl_error("%s: %s", output, why);
-#endif
     if (hl_recorder_goes_on(r))
         hl_error("processes of the program still run; their recording goes on (heapline status, heapline stop %d)",
                  (int)r->session->root_pid);
@@ -203,8 +199,6 @@ int hl_cmd_run(int argc, char **argv)
     bool any = o.module == NULL && o.code == NULL && words > 0 && has_double_dash(argc, all, words);
     if (words == 0 && argc > 1 && strcmp(all[argc - 1], "--") == 0)
         return hl_options_mistake(&syntax, "no program behind --");
-    if (any && o.python != NULL)
-        return hl_options_mistake(&syntax, "--python is for scripts and modules, not for a program behind --");
     /* The words that were ours, for people who read the profile. */
     int ours = argc - words - any;
     if (o.module != NULL || o.code != NULL)

@@ -1,0 +1,471 @@
+"""Signals, the terminal and job control: the program under `heapline run` gets what it would get alone, once."""
+
+import fcntl
+import os
+import pty
+import random
+import re
+import select
+import signal
+import subprocess
+import termios
+import time
+
+import pytest
+
+# Says which signals it gets, and on "end" in its input, or SIGTERM's second time, ends.
+LISTEN = """
+import os, signal, sys, time
+def got(number, frame):
+    os.write(1, ("got %s\\n" % signal.Signals(number).name).encode())
+for name in ("SIGINT", "SIGQUIT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGCONT", "SIGALRM"):
+    signal.signal(getattr(signal, name), got)
+os.write(1, ("up %d\\n" % os.getpid()).encode())
+until = time.time() + 60
+while time.time() < until and not os.path.exists("end"):
+    time.sleep(0.02)
+sys.exit(5)
+"""
+
+
+def wait_for(condition, seconds=20):
+    until = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.02)
+    return found
+
+
+def state_of(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+
+
+class Listening:
+    """LISTEN under heapline, its stdout read line by line."""
+
+    def __init__(self, heapline, python, **options):
+        self.heapline = heapline
+        self.running = heapline.start(LISTEN, python=python, **options)
+        self.parent = self.running.process.pid
+        self.pid = int(self.line().split()[1])
+
+    def line(self, seconds=20):
+        stdout = self.running.process.stdout
+        assert select.select([stdout], [], [], seconds)[0], "nothing was said"
+        return stdout.readline().rstrip()
+
+    def silent(self, seconds=0.3):
+        return not select.select([self.running.process.stdout], [], [], seconds)[0]
+
+    def end(self):
+        (self.heapline.folder / "end").touch()
+        return self.running.finish()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM"])
+def test_a_signal_to_heapline_reaches_the_program_once(heapline, python, name):
+    listening = Listening(heapline, python)
+    os.kill(listening.parent, getattr(signal, name))
+    assert listening.line() == "got " + name
+    assert listening.silent()
+    assert listening.end().exit == 5
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1"])
+def test_a_signal_to_the_group_reaches_the_program_once(heapline, python, name):
+    listening = Listening(heapline, python)
+    for _ in range(3):  # each time anew
+        os.killpg(listening.parent, getattr(signal, name))
+        assert listening.line() == "got " + name
+        assert listening.silent()
+    os.kill(listening.parent, getattr(signal, name))
+    assert listening.line() == "got " + name
+    assert listening.silent()
+    assert listening.end().exit == 5
+
+
+def test_timeout_ends_it_as_it_ends_the_program(heapline, python):
+    run = heapline("run", "-q", "--python", python.path, "-c", "import time; time.sleep(60)",
+                   prefix=["timeout", "1"], timeout=20)
+    assert run.exit == 124
+
+
+def test_a_signal_that_ends_the_program_leaves_a_profile(heapline, python):
+    running = heapline.start("import time\nkept = bytes(7_000_000)\nprint('up', flush=True)\ntime.sleep(60)\n", python=python)
+    running.process.stdout.readline()
+    os.kill(running.process.pid, signal.SIGTERM)
+    profile = running.finish()
+    assert profile.exit == -signal.SIGTERM
+    row = profile.sql("SELECT * FROM process WHERE id = 1")[0]
+    assert (row["ended"], row["exit_status"]) == ("signal", signal.SIGTERM)
+    assert row["live"] >= 7_000_000
+
+
+def test_a_program_may_signal_its_parent(heapline, python):
+    """What it sends to its parent is meant for whoever started it."""
+    got = []
+    before = signal.signal(signal.SIGUSR1, lambda *_: got.append(1))
+    try:
+        run = heapline.run("import os, signal\nos.kill(os.getppid(), signal.SIGUSR1)\n", python=python)
+        wait_for(lambda: got)
+        assert run.exit == 0
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_ignored_signals_stay_ignored(heapline, python):
+    """nohup, and callers that ignore SIGCHLD or SIGPIPE."""
+    program = "print([line for line in open('/proc/self/status') if line.startswith(('SigIgn', 'SigBlk'))])\n"
+    def ignore():
+        for number in (signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+    options = {"python": python, "preexec_fn": ignore, "restore_signals": False}
+    assert heapline.run(program, **options).stdout == heapline.plain(program, **options).stdout
+
+
+def test_setsid_and_background(heapline, python):
+    run = heapline("run", "-o", "x.heapline", "--python", python.path, "-c", "print('done')", prefix=["setsid", "-w", "nohup"])
+    assert run.stdout == "done\n"
+
+
+# ------------------------------------------------------------------------------------------------------- the terminal
+
+
+class Terminal:
+    """A shell with job control on a terminal of its own."""
+
+    def __init__(self, folder):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.chdir(folder)
+            os.environ.update(PS1="$ ", TERM="dumb", HISTFILE="/dev/null")
+            os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+        self.seen = ""
+
+    def type(self, text):
+        os.write(self.fd, text.encode())
+
+    def until(self, pattern, seconds=20):
+        """Waits for a pattern in what has been shown since the last one; the match."""
+        end = time.monotonic() + seconds
+        while not (found := re.search(pattern, self.seen)):
+            left = end - time.monotonic()
+            assert left > 0 and select.select([self.fd], [], [], left)[0], f"no {pattern!r} in {self.seen!r}"
+            try:
+                self.seen += os.read(self.fd, 65536).decode(errors="replace")
+            except OSError:  # the other side has gone
+                assert re.search(pattern, self.seen), f"ended without {pattern!r}: {self.seen!r}"
+        self.seen = self.seen[found.end():]
+        return found
+
+    def close(self):
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        os.close(self.fd)
+        os.waitpid(self.pid, 0)
+
+
+@pytest.fixture
+def terminal(heapline):
+    shell = Terminal(heapline.folder)
+    yield shell
+    shell.close()
+
+
+def start_listening(heapline, python, terminal):
+    (heapline.folder / "listen.py").write_text(LISTEN)
+    terminal.type(f"{heapline.binary} run -o x.heapline --python {python.path} listen.py\n")
+    return int(terminal.until(r"up (\d+)\r\n")[1])
+
+
+def test_control_c_reaches_the_program_once(heapline, python, terminal):
+    start_listening(heapline, python, terminal)
+    for _ in range(2):
+        terminal.type("\x03")
+        terminal.until("got SIGINT")
+        time.sleep(0.3)
+    terminal.type("\x1c")
+    terminal.until("got SIGQUIT")
+    time.sleep(0.3)
+    (heapline.folder / "end").touch()
+    terminal.until(r"\$ ")
+    terminal.type("echo status=$?\n")
+    terminal.until("status=5")
+    assert "got" not in terminal.seen
+
+
+def test_control_c_ends_a_program_that_does_not_catch_it(heapline, python, terminal):
+    terminal.type(f"{heapline.binary} run -o x.heapline --python {python.path} -c 'import time; print(\"u\" + \"p\"); time.sleep(60)'\n")
+    terminal.until("up\r\n")
+    terminal.type("\x03")
+    terminal.until("KeyboardInterrupt")
+    terminal.until(r"\$ ")
+    terminal.type("echo status=$?\n")
+    terminal.until("status=130")
+    assert (heapline.folder / "x.heapline").exists()
+
+
+def test_control_z_stops_and_fg_goes_on(heapline, python, terminal):
+    pid = start_listening(heapline, python, terminal)
+    for resume in ("fg", "bg", "fg"):
+        terminal.type("\x1a" if state_of(pid) != "T" else "")
+        if resume != "fg" or state_of(pid) != "S":
+            wait_for(lambda: state_of(pid) == "T")
+            terminal.until("Stopped")
+        terminal.type(resume + "\n")
+        wait_for(lambda: state_of(pid) == "S")
+        terminal.until("got SIGCONT")
+        if resume == "bg":
+            terminal.type("fg\n")
+            break
+    (heapline.folder / "end").touch()
+    terminal.until("5 after|status 5|\\$ ")
+    terminal.type("echo status=$?\n")
+    terminal.until("status=5")
+
+
+def test_a_program_that_catches_control_z_is_not_stopped(heapline, python, terminal):
+    (heapline.folder / "program.py").write_text(
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGTSTP, lambda *_: os.write(1, b'not stopping\\n'))\n"
+        "os.write(1, b'up\\n')\nuntil = time.time() + 60\n"
+        "while time.time() < until and not os.path.exists('end'): time.sleep(0.02)\n")
+    terminal.type(f"{heapline.binary} run -q -o x.heapline --python {python.path} program.py; echo status=$?\n")
+    terminal.until("up\r\n")
+    terminal.type("\x1a")
+    terminal.until("not stopping")
+    (heapline.folder / "end").touch()
+    terminal.until("status=0")
+
+
+def test_reading_in_the_background_stops_the_job(heapline, python, terminal):
+    terminal.type(f"{heapline.binary} run -q -o x.heapline --python {python.path} -c 'print(\"said \" + input())' &\n")
+    time.sleep(1)
+    terminal.type("\n")
+    terminal.until(r"Stopped\(|Stopped")
+    terminal.type("fg\n")
+    terminal.until("run -q")
+    terminal.type("hello\n")
+    terminal.until("said hello")
+
+
+def test_the_program_has_the_terminal(heapline, python, terminal):
+    terminal.type(f"{heapline.binary} run -q -o x.heapline --python {python.path} -c "
+                  "'import os, sys; print([os.isatty(fd) for fd in range(3)], os.getpgrp() == os.tcgetpgrp(0), len(os.get_terminal_size()))'\n")
+    terminal.until(r"\[True, True, True\] True 2")
+
+
+def test_hang_up_reaches_the_program(heapline, python):
+    """The terminal goes away while heapline is the session's leader, as with ssh -t host heapline run."""
+    (heapline.folder / "listen.py").write_text(LISTEN.replace("os.write(1, (\"got", "open('log', 'a').write((\"got").replace(
+        "name).encode())", "name))"))
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.chdir(heapline.folder)
+        os.execv(heapline.binary, [str(heapline.binary), "run", "-o", "x.heapline", "--python", python.path, "listen.py"])
+    shown = b""
+    while b"up " not in shown:
+        shown += os.read(fd, 1000)
+    os.close(fd)
+    log = heapline.folder / "log"
+    wait_for(lambda: log.exists() and "SIGHUP" in log.read_text())
+    time.sleep(0.3)
+    assert log.read_text().count("SIGHUP") == 1
+    (heapline.folder / "end").touch()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 5
+    assert (heapline.folder / "x.heapline").exists()
+
+
+# -------------------------------------------------------------------------------------------------- deaths of all kinds
+
+
+def adds_up(profile):
+    process = profile.sql("SELECT * FROM process WHERE id = 1")[0]
+    sums = profile.sql("SELECT sum(allocated), sum(allocations), sum(freed), sum(frees), sum(live), sum(peak) FROM stat")[0]
+    assert tuple(sums) == tuple(process[name] for name in ("allocated", "allocations", "freed", "frees", "live", "peak"))
+    assert process["allocated"] - process["freed"] == process["live"]
+    return process
+
+
+BUSY = """
+import random, threading
+def work(seed):
+    r, kept = random.Random(seed), []
+    while True:
+        kept.append(bytes(r.randrange(5000)))
+        if len(kept) > 2000:
+            del kept[:r.randrange(2000)]
+for seed in range(3):
+    threading.Thread(target=work, args=(seed,), daemon=True).start()
+print("up", flush=True)
+work(9)
+"""
+
+
+def killed_profiles(heapline, python, moments):
+    for moment in moments:
+        running = heapline.start(BUSY, python=python)
+        if moment > 0.2:
+            running.process.stdout.readline()
+        time.sleep(moment)
+        children = subprocess.run(["pgrep", "-P", str(running.process.pid), "-f", "program"], capture_output=True, text=True)
+        for pid in children.stdout.split():
+            if os.path.realpath(f"/proc/{pid}/exe") != str(heapline.binary):
+                os.kill(int(pid), signal.SIGKILL)
+                break
+        else:  # killed before it had begun
+            running.kill()
+            continue
+        profile = running.finish()
+        assert profile.exit == -signal.SIGKILL, profile.finished
+        process = adds_up(profile)
+        assert (process["ended"], process["exit_status"]) == ("signal", signal.SIGKILL)
+        yield process
+
+
+def test_a_program_killed_at_any_moment_leaves_a_profile_that_adds_up(heapline, python):
+    moments = [random.Random(3).random() * 1.2 for _ in range(6)]
+    rows = list(killed_profiles(heapline, python, moments))
+    assert len(rows) >= 4 and any(row["allocations"] > 10000 for row in rows)
+
+
+@pytest.mark.long
+def test_fifty_programs_killed_at_random_moments(heapline, python):
+    moments = [random.random() * 3 for _ in range(50)]
+    assert len(list(killed_profiles(heapline, python, moments))) >= 40
+
+
+@pytest.mark.parametrize("how", ["os._exit(3)", "os.abort()", "import ctypes; ctypes.string_at(0)", "os.kill(os.getpid(), 9)"])
+def test_every_sudden_end_keeps_what_was_recorded(heapline, python, how):
+    program = f"import os\nkept = [bytes(100_000) for _ in range(100)]\n{how}\n"
+    profile = heapline.run(program, python=python, check=False)
+    assert adds_up(profile)["live"] >= 10_000_000
+    assert profile.leaked(file="program.py", line=2).bytes >= 10_000_000
+
+
+def collector_of(heapline, path):
+    import json
+    entries = json.loads(heapline("status", "--json").stdout)["recordings"]
+    return next(entry["collector"] for entry in entries if entry["output"] == str(path))
+
+
+def test_the_program_goes_on_when_the_collector_is_killed(heapline, python):
+    program = """
+import os, time
+print("up", flush=True)
+while not os.path.exists("go"): time.sleep(0.01)
+for _ in range(300):
+    kept = [bytes(i % 700) for i in range(3000)]
+print("done", flush=True)
+"""
+    running = heapline.start(program, python=python)
+    running.process.stdout.readline()
+    os.kill(collector_of(heapline, running.path), signal.SIGKILL)
+    (heapline.folder / "go").touch()
+    start = time.monotonic()
+    profile = running.finish()
+    assert (profile.stdout, profile.exit) == ("done\n", 0)
+    assert time.monotonic() - start < 20
+    assert "collector has died" in profile.stderr
+
+
+def test_the_program_goes_on_when_the_collector_is_stopped(heapline, python):
+    program = """
+import os, time
+print("up", flush=True)
+while not os.path.exists("go"): time.sleep(0.01)
+for _ in range(1000):
+    kept = [bytes(i % 700) for i in range(3000)]
+print("done", flush=True)
+"""
+    running = heapline.start(program, python=python)
+    running.process.stdout.readline()
+    collector = collector_of(heapline, running.path)
+    os.kill(collector, signal.SIGSTOP)
+    (heapline.folder / "go").touch()
+    assert select.select([running.process.stdout], [], [], 60)[0], "the program hangs"
+    assert running.process.stdout.readline() == "done\n"
+    os.kill(collector, signal.SIGCONT)
+    assert running.finish().exit == 0
+
+
+def test_when_heapline_is_killed_the_program_and_its_recording_go_on(heapline, python):
+    program = """
+import os, time
+print("up %d" % os.getpid(), flush=True)
+while not os.path.exists("go"): time.sleep(0.01)
+kept = [bytes(100_000) for _ in range(100)]
+open("done", "w")
+os._exit(4)
+"""
+    running = heapline.start(program, python=python)
+    pid = int(running.process.stdout.readline().split()[1])
+    os.kill(running.process.pid, signal.SIGKILL)
+    running.process.wait()
+    time.sleep(0.2)
+    assert state_of(pid) in ("S", "R")
+    (heapline.folder / "go").touch()
+    wait_for(lambda: (heapline.folder / "done").exists())
+    profile = running.profile()
+    wait_for(lambda: profile.path.exists() and profile.value("SELECT ended FROM process WHERE id = 1") != "running")
+    row = adds_up(profile)
+    assert (row["ended"], row["exit_status"]) == ("exit", 4) and row["live"] >= 10_000_000
+
+
+# ------------------------------------------------------------------------------------------------------- out of memory
+
+
+@pytest.fixture
+def small_cgroup():
+    """A cgroup with 100 MB for whoever moves in."""
+    own = next((line.split(":")[2].strip() for line in open("/proc/self/cgroup") if line.startswith("0::")), None)
+    root = "/sys/fs/cgroup" + (own or "")
+    group = f"{root.rstrip('/')}/heapline-test-{os.getpid()}"
+    for parent in (root, "/sys/fs/cgroup"):
+        group = f"{parent.rstrip('/')}/heapline-test-{os.getpid()}"
+        try:
+            if own is None or "memory" not in open(f"{parent}/cgroup.subtree_control").read():
+                continue
+            os.mkdir(group)
+            with open(group + "/memory.max", "w") as file:
+                file.write("100000000")
+            if os.path.exists(group + "/memory.swap.max"):
+                with open(group + "/memory.swap.max", "w") as file:
+                    file.write("0")
+        except OSError:
+            continue
+        yield group
+        for _ in range(100):
+            try:
+                os.rmdir(group)
+                return
+            except OSError:
+                time.sleep(0.05)
+        return
+    pytest.skip("this machine lets nobody make a cgroup v2 with memory.max")
+
+
+def test_out_of_memory_names_the_limit_and_what_held_it(heapline, python, small_cgroup):
+    program = f"""
+import os, time
+open("{small_cgroup}/cgroup.procs", "w").write(str(os.getpid()))
+def load():
+    kept = []
+    while True:
+        kept.append(b"x" * 1_000_000)
+        time.sleep(0.001)
+load()
+"""
+    profile = heapline.run(program, python=python, check=False)
+    assert profile.exit == -signal.SIGKILL, profile.finished
+    assert adds_up(profile)["live"] > 60_000_000
+    assert profile.value("SELECT value FROM meta WHERE key = 'oom_limit'") == 100_000_000
+    assert "out of memory" in profile.stderr and "100" in profile.stderr.splitlines()[0]
+    assert "program.py:7" in profile.stderr
