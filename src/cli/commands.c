@@ -9,7 +9,7 @@ const hl_command hl_commands[] = {
     {"stats", "one page: how it ended, peak, totals, heaviest lines", hl_cmd_stats, HL_GROUP_READ},
     {"tree", "the call tree, its heaviest paths opened", hl_cmd_tree, HL_GROUP_READ},
     {"table", "lines of code that hold memory, heaviest first", hl_cmd_table, HL_GROUP_READ},
-    {"collect", "the collector's process, started by `env`'s variables", hl_cmd_collect, NULL},
+    {"collect", "internal", hl_cmd_collect, NULL},
     {"summary", "memory by function, with and without what it called", hl_cmd_summary, HL_GROUP_READ},
     {"lines", "source lines beside what they took and held", hl_cmd_lines, HL_GROUP_READ},
     {"timeline", "heap and RSS over time", hl_cmd_timeline, HL_GROUP_READ},

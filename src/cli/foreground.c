@@ -28,41 +28,27 @@ void hl_foreground_restore(const hl_signals *before)
     sigprocmask(SIG_SETMASK, &before->mask, NULL);
 }
 
-static void pass_on(pid_t program, pid_t *witness, const siginfo_t *signal_)
+static void pass_on(pid_t program, pid_t *witness, const siginfo_t *got)
 {
-    int number = signal_->si_signo;
-    bool from_process = signal_->si_code <= 0;
+    int number = got->si_signo;
+    bool from_process = got->si_code <= 0;
     if (!from_process && number != SIGHUP && number != SIGCONT && number != SIGWINCH)
         return; /* the terminal's, for the whole group, or our own fault */
     if (hl_witness_saw(witness, number))
         return;
     /* The program signals its parent: it means the process that would be its parent without us. */
-    pid_t to = from_process && signal_->si_pid == program ? getppid() : program;
+    pid_t to = from_process && got->si_pid == program ? getppid() : program;
     if (to <= 1)
         return;
-    if (signal_->si_code == SI_QUEUE)
-        sigqueue(to, number, signal_->si_value);
+    if (got->si_code == SI_QUEUE)
+        sigqueue(to, number, got->si_value);
     else
         kill(to, number);
 }
 
-static bool is_stopped(pid_t program)
-{
-    char path[64], text[512];
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)program);
-    FILE *f = fopen(path, "re");
-    if (f == NULL)
-        return false;
-    size_t n = fread(text, 1, sizeof text - 1, f);
-    fclose(f);
-    text[n] = '\0';
-    const char *after_name = strrchr(text, ')');
-    return after_name != NULL && after_name[1] == ' ' && after_name[2] == 'T';
-}
-
-/* Stops as the program did, so that the shell that waits for us sees a stopped job; goes on when the shell continues us.
+/* Stops as the program did, so that the shell that waits for us sees a stopped job. The SIGCONT that ends it is pending then.
  * A SIGSTOP to the program alone is not the terminal's doing, and whoever sent it continues the program without us. */
-static void stop_too(pid_t program, int number)
+static void stop_too(int number)
 {
     if (number != SIGTSTP && number != SIGTTIN && number != SIGTTOU)
         return;
@@ -72,8 +58,6 @@ static void stop_too(pid_t program, int number)
     kill(getpid(), number);
     sigprocmask(SIG_UNBLOCK, &one, NULL); /* we stop here, or nowhere when nobody could continue us (orphaned group) */
     sigprocmask(SIG_BLOCK, &one, NULL);
-    if (is_stopped(program))
-        kill(program, SIGCONT);
 }
 
 /* Whether the program has ended. */
@@ -89,7 +73,7 @@ static bool look_after(pid_t program, int *status)
         }
         if (!WIFSTOPPED(*status))
             return true;
-        stop_too(program, WSTOPSIG(*status));
+        stop_too(WSTOPSIG(*status));
     }
     return false;
 }

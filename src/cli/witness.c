@@ -65,5 +65,9 @@ bool hl_witness_saw(pid_t *witness, int number)
         hl_witness_end(*witness);
         *witness = hl_witness_start();
     }
-    return (seen >> (number - 1) & 1) != 0;
+    /* The kernel drops a pending SIGCONT when a stop signal comes, and the other way round: either is a sign of both. */
+    static const uint64_t job_control = UINT64_C(1) << (SIGCONT - 1) | UINT64_C(1) << (SIGTSTP - 1) |
+                                        UINT64_C(1) << (SIGTTIN - 1) | UINT64_C(1) << (SIGTTOU - 1);
+    uint64_t sign = UINT64_C(1) << (number - 1);
+    return (seen & (sign & job_control ? job_control : sign)) != 0;
 }

@@ -327,7 +327,9 @@ def wait_for(condition, seconds=20):
 
 
 def recordings(heapline):
-    return json.loads(heapline("status", "--json").stdout)["recordings"]
+    """Those of this test; others may be running."""
+    everything = json.loads(heapline("status", "--json").stdout)["recordings"]
+    return [entry for entry in everything if entry["output"].startswith(str(heapline.folder))]
 
 
 def test_env_starts_a_recording_with_no_parent(heapline, python):
