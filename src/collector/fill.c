@@ -157,23 +157,26 @@ static void fill_stat(hl_books *books, hl_batch *batch, uint32_t row)
         to->tree_peak_blocks = blocks;
     }
     to->largest = r->largest;
+    hl_batch_histograms all = {0};
     if (r->histograms) {
         const hl_histograms *h = &books->rows.histogram[r->histograms];
-        memcpy(to->sizes, h->sizes, sizeof to->sizes);
-        memcpy(to->lifetimes, h->lives, sizeof to->lifetimes);
+        memcpy(all.sizes, h->sizes, sizeof all.sizes);
+        memcpy(all.lifetimes, h->lives, sizeof all.lifetimes);
         for (int i = 0; i < HL_TEMPORARY_BUCKETS; i++) {
-            to->temporary[i].count = h->temporary_count[i];
-            to->temporary[i].bytes = h->temporary_bytes[i];
+            all.temporary[i].count = h->temporary_count[i];
+            all.temporary[i].bytes = h->temporary_bytes[i];
         }
     }
     if (r->size_bucket != HL_NO_BUCKET)
-        to->sizes[r->size_bucket] = add_up(to->sizes[r->size_bucket], r->size_count);
+        all.sizes[r->size_bucket] = add_up(all.sizes[r->size_bucket], r->size_count);
     if (r->life_bucket != HL_NO_BUCKET)
-        to->lifetimes[r->life_bucket] = add_up(to->lifetimes[r->life_bucket], r->life_count);
+        all.lifetimes[r->life_bucket] = add_up(all.lifetimes[r->life_bucket], r->life_count);
     if (r->temporary_bucket != HL_NO_BUCKET) {
-        to->temporary[r->temporary_bucket].count = add_up(to->temporary[r->temporary_bucket].count, r->temporary_count);
-        to->temporary[r->temporary_bucket].bytes += r->temporary_bytes;
+        all.temporary[r->temporary_bucket].count = add_up(all.temporary[r->temporary_bucket].count, r->temporary_count);
+        all.temporary[r->temporary_bucket].bytes += r->temporary_bytes;
     }
+    if (hl_batch_pack(batch, to, &all))
+        hl_no_memory();
 }
 
 static void fill_tick(hl_batch *batch, uint32_t process, const hl_tick *t)

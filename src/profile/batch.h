@@ -89,9 +89,20 @@ typedef struct hl_batch_stat {
     uint64_t allocations, allocated, frees, freed;
     int64_t live, peak, tree_peak;
     uint64_t live_blocks, peak_blocks, tree_peak_blocks, largest;
+    uint32_t buckets_at, buckets; /* its histograms: in hl_batch.buckets, where only those not empty are */
+} hl_batch_stat;
+
+typedef struct hl_batch_histograms {
     struct { uint32_t count; uint64_t bytes; } temporary[HL_TEMPORARY_BUCKETS];
     uint32_t sizes[HL_POWER_BUCKETS], lifetimes[HL_POWER_BUCKETS];
-} hl_batch_stat;
+} hl_batch_histograms;
+
+typedef struct hl_batch_bucket {
+    uint8_t histogram; /* 0 temporary, 1 sizes, 2 lifetimes */
+    uint8_t bucket;
+    uint32_t count;
+    uint64_t bytes; /* of temporary */
+} hl_batch_bucket;
 
 typedef struct hl_batch_tick {
     uint32_t process, tick;
@@ -118,6 +129,7 @@ typedef struct hl_batch {
     HL_ROWS(hl_batch_code) codes;  /* only new ones, also in a complete batch */
     HL_ROWS(hl_batch_node) nodes;
     HL_ROWS(hl_batch_stat) stats;
+    HL_ROWS(hl_batch_bucket) buckets;
     HL_ROWS(hl_batch_tick) ticks;
     HL_ROWS(hl_batch_cell) cells;
     HL_ROWS(hl_batch_mark) marks;  /* only new ones, always */
@@ -127,6 +139,10 @@ typedef struct hl_batch {
 /* Room for one more row at the end of `rows` (a HL_ROWS), zeroed; null when memory is out. */
 void *hl_rows_add(void *rows, size_t row_bytes);
 #define HL_ROWS_ADD(rows) hl_rows_add(&(rows), sizeof *(rows).row)
+/* Histograms of a stat row, packed: most rows have a bucket or two, and a batch may have 100,000 rows. -ENOMEM. */
+int hl_batch_pack(hl_batch *batch, hl_batch_stat *stat, const hl_batch_histograms *from);
+void hl_batch_unpack(const hl_batch *batch, const hl_batch_stat *stat, hl_batch_histograms *to);
+
 void hl_batch_clear(hl_batch *batch);   /* forgets rows, keeps room */
 void hl_batch_release(hl_batch *batch); /* gives the room back */
 

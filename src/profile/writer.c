@@ -388,7 +388,7 @@ static uint8_t *put_varint(uint8_t *at, uint64_t value)
     return at;
 }
 
-static size_t pack_temporary(const hl_batch_stat *s, uint8_t *bytes)
+static size_t pack_temporary(const hl_batch_histograms *s, uint8_t *bytes)
 {
     uint8_t *at = bytes, *end = bytes; /* end: behind the last pair that is not zero */
     for (size_t i = 0; i < HL_TEMPORARY_BUCKETS; i++) {
@@ -412,8 +412,10 @@ static size_t pack_powers(const uint32_t *count, uint8_t *bytes)
     return (size_t)(at - bytes);
 }
 
-static int put_stat(hl_profile_writer *w, const hl_batch_stat *s)
+static int put_stat(hl_profile_writer *w, const hl_batch *batch, const hl_batch_stat *s)
 {
+    hl_batch_histograms h;
+    hl_batch_unpack(batch, s, &h);
     uint8_t temporary[HL_TEMPORARY_BUCKETS * 20], sizes[HL_POWER_BUCKETS * 6], lifetimes[HL_POWER_BUCKETS * 6];
     row r = begin(w, PUT_STAT);
     put(&r, s->id);
@@ -432,9 +434,9 @@ static int put_stat(hl_profile_writer *w, const hl_batch_stat *s)
     put_signed(&r, s->tree_peak);
     put(&r, s->tree_peak_blocks);
     put(&r, s->largest);
-    put_blob(&r, temporary, pack_temporary(s, temporary));
-    put_blob(&r, sizes, pack_powers(s->sizes, sizes));
-    put_blob(&r, lifetimes, pack_powers(s->lifetimes, lifetimes));
+    put_blob(&r, temporary, pack_temporary(&h, temporary));
+    put_blob(&r, sizes, pack_powers(h.sizes, sizes));
+    put_blob(&r, lifetimes, pack_powers(h.lifetimes, lifetimes));
     return store(&r);
 }
 
@@ -529,7 +531,8 @@ static int put_batch(hl_profile_writer *w, const hl_batch *b)
         error = put_stacks(w);
     PUT_ALL(b->processes, put_process);
     PUT_ALL(b->threads, put_thread);
-    PUT_ALL(b->stats, put_stat);
+    for (size_t i = 0; !error && i < b->stats.n; i++)
+        error = put_stat(w, b, &b->stats.row[i]);
     PUT_ALL(b->ticks, put_tick);
     PUT_ALL(b->cells, put_cell);
     PUT_ALL(b->marks, put_mark);

@@ -36,8 +36,13 @@ static void say(const char *what, double since_ms, const char *path)
 static void make_changes(hl_batch *changes, const hl_batch *all)
 {
     changes->meta = all->meta;
-    for (size_t i = 0; i < all->stats.n; i += 10)
-        *(hl_batch_stat *)HL_ROWS_ADD(changes->stats) = all->stats.row[i];
+    for (size_t i = 0; i < all->stats.n; i += 10) {
+        hl_batch_stat *stat = HL_ROWS_ADD(changes->stats);
+        hl_batch_histograms histograms;
+        *stat = all->stats.row[i];
+        hl_batch_unpack(all, stat, &histograms);
+        hl_batch_pack(changes, stat, &histograms);
+    }
     for (size_t i = 0; i < all->cells.n; i += 10)
         *(hl_batch_cell *)HL_ROWS_ADD(changes->cells) = all->cells.row[i];
     for (size_t i = 0; i < 100; i++)

@@ -70,6 +70,13 @@ static inline hl_batch *all_rows(fixture *f)
     return &f->batch;
 }
 
+static inline hl_batch_histograms histograms_of(const hl_batch *b, size_t stat)
+{
+    hl_batch_histograms h;
+    hl_batch_unpack(b, &b->stats.row[stat], &h);
+    return h;
+}
+
 /* What docs/semantics.md promises of any profile: rows add up to their process, to the byte; cells to what is alive. */
 static inline void assert_adds_up(fixture *f)
 {
@@ -82,6 +89,7 @@ static inline void assert_adds_up(fixture *f)
             const hl_batch_stat *s = &b->stats.row[k];
             if (s->process != p->id)
                 continue;
+            const hl_batch_histograms histograms = histograms_of(b, k);
             sum.allocations += s->allocations;
             sum.allocated += s->allocated;
             sum.frees += s->frees;
@@ -91,11 +99,11 @@ static inline void assert_adds_up(fixture *f)
             sum.peak += s->peak;
             sum.peak_blocks += s->peak_blocks;
             for (int h = 0; h < HL_POWER_BUCKETS; h++) {
-                sizes += s->sizes[h];
-                lives += s->lifetimes[h];
+                sizes += histograms.sizes[h];
+                lives += histograms.lifetimes[h];
             }
             for (int h = 0; h < HL_TEMPORARY_BUCKETS; h++)
-                temporaries += s->temporary[h].count;
+                temporaries += histograms.temporary[h].count;
         }
         assert_int_equal(sum.allocations, p->allocations);
         assert_int_equal(sum.allocated, p->allocated);

@@ -68,6 +68,7 @@ struct hl_synthetic {
     event *events;
     size_t n_events;
     uint64_t *thread_allocations;
+    hl_batch_histograms *histograms; /* of each stat */
     uint64_t random;
 };
 
@@ -279,13 +280,13 @@ static unsigned power_of(uint64_t value)
     return bits < HL_POWER_BUCKETS ? bits : HL_POWER_BUCKETS - 1;
 }
 
-static void count_temporary(hl_synthetic *s, hl_batch_stat *st, const block *b)
+static void count_temporary(hl_synthetic *s, const hl_batch_stat *st, const block *b)
 {
     uint64_t later = s->thread_allocations[st->thread] - b->thread_allocations;
     unsigned bucket = power_of(later ? later - 1 : 0) + (later > 0);
     if (later <= 1024) {
-        st->temporary[bucket].count++;
-        st->temporary[bucket].bytes += b->size;
+        s->histograms[b->stat].temporary[bucket].count++;
+        s->histograms[b->stat].temporary[bucket].bytes += b->size;
     }
 }
 
@@ -300,7 +301,7 @@ static void play(hl_synthetic *s, const event *e)
         st->freed += b->size;
         st->live -= b->size;
         st->live_blocks--;
-        st->lifetimes[power_of((b->died - b->born) / 100)]++;
+        s->histograms[b->stat].lifetimes[power_of((b->died - b->born) / 100)]++;
         count_temporary(s, st, b);
         p->frees++;
         p->freed += b->size;
@@ -313,7 +314,7 @@ static void play(hl_synthetic *s, const event *e)
     st->allocated += b->size;
     st->live += b->size;
     st->live_blocks++;
-    st->sizes[power_of(b->size)]++;
+    s->histograms[b->stat].sizes[power_of(b->size)]++;
     if (b->size > st->largest)
         st->largest = b->size;
     p->allocations++;
@@ -403,6 +404,8 @@ static void play_for_totals(hl_synthetic *s, moments *m)
     }
     for (; tick < s->o.ticks; tick++)
         end_tick(s, m, tick, low, high);
+    for (uint32_t i = 0; i < s->o.stats; i++)
+        hl_batch_pack(&s->batch, &s->batch.stats.row[i], &s->histograms[i]);
 }
 
 /* Second pass, from nothing: every stat's share at the peaks. */
@@ -552,6 +555,7 @@ hl_synthetic *hl_synthetic_make(const hl_synthetic_options *options)
     s->blocks = calloc(s->o.blocks + 1, sizeof *s->blocks);
     s->events = calloc(2 * (size_t)s->o.blocks + 1, sizeof *s->events);
     s->thread_allocations = calloc((size_t)s->o.processes * s->o.threads + 1, sizeof *s->thread_allocations);
+    s->histograms = calloc(s->o.stats, sizeof *s->histograms);
     s->batch.complete = true;
     moments m = {0};
     make_codes(s);
@@ -584,6 +588,7 @@ void hl_synthetic_free(hl_synthetic *s)
     free(s->blocks);
     free(s->events);
     free(s->thread_allocations);
+    free(s->histograms);
     hl_batch_release(&s->batch);
     free(s);
 }

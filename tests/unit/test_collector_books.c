@@ -116,9 +116,9 @@ static void block_freed_by_the_next_word_counts_for_the_peak(void **state)
     assert_adds_up(&f);
     hl_batch *b = all_rows(&f);
     assert_int_equal(b->stats.n, 1);
-    assert_int_equal(b->stats.row[0].temporary[0].count, 1);
-    assert_int_equal(b->stats.row[0].temporary[0].bytes, 1000);
-    assert_int_equal(b->stats.row[0].sizes[10], 1); /* 512 .. 1023 */
+    assert_int_equal(histograms_of(b, 0).temporary[0].count, 1);
+    assert_int_equal(histograms_of(b, 0).temporary[0].bytes, 1000);
+    assert_int_equal(histograms_of(b, 0).sizes[10], 1); /* 512 .. 1023 */
     assert_int_equal(b->stats.row[0].largest, 1000);
     close_fixture(&f);
 }
@@ -213,8 +213,8 @@ static void temporaries_are_counted_by_later_allocations_of_their_thread(void **
         uint64_t found = 0;
         for (size_t k = 0; k < b->stats.n; k++) {
             for (unsigned n = 0; n < HL_TEMPORARY_BUCKETS; n++) {
-                found += b->stats.row[k].temporary[n].count;
-                if (b->stats.row[k].temporary[n].count)
+                found += histograms_of(b, k).temporary[n].count;
+                if (histograms_of(b, k).temporary[n].count)
                     assert_int_equal(n, cases[i].bucket);
             }
         }
@@ -265,8 +265,8 @@ static void lifetimes_and_cells_follow_time(void **state)
         }
     }
     assert_true(died && alive);
-    assert_int_equal(b->stats.row[0].lifetimes[2], 1); /* 3 ms: [2, 4) */
-    assert_int_equal(b->stats.row[0].lifetimes[7], 1); /* 64 ms */
+    assert_int_equal(histograms_of(b, 0).lifetimes[2], 1); /* 3 ms: [2, 4) */
+    assert_int_equal(histograms_of(b, 0).lifetimes[7], 1); /* 64 ms */
     assert_true(b->ticks.n >= 2);
     close_fixture(&f);
 }

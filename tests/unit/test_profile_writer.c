@@ -239,7 +239,12 @@ static void absurd_values_are_kept_within_the_integers(void **state)
     memset(t, 0xff, sizeof *t);
     t->name = text("\xff\xfe not UTF-8");
     hl_batch_stat *s = HL_ROWS_ADD(b.stats);
+    hl_batch_histograms most;
+    memset(&most, 0xff, sizeof most);
     memset(s, 0xff, sizeof *s);
+    assert_int_equal(hl_batch_pack(&b, s, &most), 0);
+    hl_batch_stat *astray = HL_ROWS_ADD(b.stats); /* its buckets are said to be where there are none */
+    *astray = (hl_batch_stat){.id = 7, .node = 3, .buckets_at = UINT32_MAX, .buckets = UINT32_MAX};
     hl_batch_tick *tick = HL_ROWS_ADD(b.ticks);
     memset(tick, 0xff, sizeof *tick);
     hl_batch_cell *c = HL_ROWS_ADD(b.cells);
@@ -255,9 +260,9 @@ static void absurd_values_are_kept_within_the_integers(void **state)
     b.codes.row[0].file = (hl_text){0};
     add_node(&b, 3, 0, HL_NODE_PYTHON, UINT32_MAX, UINT32_MAX);
     apply(w, &b);
-    assert_string_equal(ask(w, "SELECT allocated FROM stat"), "9223372036854775807");
-    assert_string_equal(ask(w, "SELECT live FROM stat"), "-1");
-    assert_string_equal(ask(w, "SELECT length(sizes) > 48 FROM stat"), "1");
+    assert_string_equal(ask(w, "SELECT allocated FROM stat WHERE id <> 7"), "9223372036854775807");
+    assert_string_equal(ask(w, "SELECT live FROM stat WHERE id <> 7"), "-1");
+    assert_string_equal(ask(w, "SELECT length(sizes) > 48 FROM stat WHERE id <> 7"), "1");
     assert_string_equal(ask(w, "SELECT recorded || ended || born_by FROM process"), "nothinglostunknown");
     assert_string_equal(ask(w, "SELECT rss FROM tick"), "NULL");
     assert_string_equal(ask(w, "SELECT count(*) FROM cell"), "2");
@@ -324,10 +329,10 @@ static void histograms_are_varints(void **state)
     hl_batch b = {0};
     add_stat(&b, 1, 0, 10);
     hl_batch_stat *s = &b.stats.row[0];
-    s->temporary[1].count = 300;
-    s->temporary[1].bytes = 5;
-    s->sizes[0] = 1;
-    s->sizes[47] = 128;
+    hl_batch_histograms h = {.sizes = {[0] = 1, [47] = 128}};
+    h.temporary[1].count = 300;
+    h.temporary[1].bytes = 5;
+    assert_int_equal(hl_batch_pack(&b, s, &h), 0);
     apply(w, &b);
     assert_string_equal(ask(w, "SELECT hex(temporary) FROM stat"), "0000AC0205");
     assert_string_equal(ask(w, "SELECT hex(sizes) FROM stat"), "00012F8001");
