@@ -237,8 +237,11 @@ static hl_ranked *choose_files(hl_report *r, const lines *l, uint32_t *n)
 {
     const hl_model *m = r->model;
     hl_weight *weights = calloc(m->files.n + 1, sizeof *weights);
-    for (uint32_t i = 0; weights && i < m->files.n; i++) {
-        bool taken = is_file_named(r, i) || (!r->name_count && !is_empty(&l->files[i]));
+    bool *relevant = calloc(m->files.n + 1, 1);
+    for (uint32_t i = 0; relevant && i < l->n; i++)
+        relevant[l->row[i].file] |= r->json || r->whole ? !is_empty(&l->row[i].own) : matters(&l->row[i].own, &l->total);
+    for (uint32_t i = 0; weights && relevant && i < m->files.n; i++) {
+        bool taken = is_file_named(r, i) || (!r->name_count && relevant[i]);
         for (uint32_t k = 0; !taken && r->name_count && k < m->functions.n; k++)
             for (int name = 0; name < r->name_count; name++)
                 taken =
@@ -246,8 +249,9 @@ static hl_ranked *choose_files(hl_report *r, const lines *l, uint32_t *n)
         if (taken)
             weights[i] = (hl_weight){l->files[i].peak, l->files[i].allocated + 1};
     }
-    hl_ranked *ranked = weights ? hl_rank(weights, m->files.n, false, n) : NULL;
+    hl_ranked *ranked = weights && relevant ? hl_rank(weights, m->files.n, false, n) : NULL;
     free(weights);
+    free(relevant);
     return ranked;
 }
 

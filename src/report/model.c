@@ -365,6 +365,18 @@ static hl_origin choose_yours(const hl_model *m)
                                     : HL_ORIGIN_USER;
 }
 
+/* Whether a frame is of the user's own code. Code that a library makes and runs (a namedtuple's, a data class's: "<string>")
+ * is the library's; what people type or pass with -c is theirs. */
+static bool is_yours(const hl_model *m, const hl_stack *stack, const hl_file *file, bool called_by_yours, bool below_yours)
+{
+    if (!file || file->origin != m->yours || stack->kind == HL_STACK_DEEPER)
+        return false;
+    if (m->yours != HL_ORIGIN_USER)
+        return below_yours || !is_startup(file);
+    return file->path[0] != '<' || called_by_yours || strncmp(file->path, "<ipython", 8) == 0 || strcmp(file->path, "<stdin>") == 0 ||
+           strncmp(file->path, "<console", 8) == 0 || strncmp(file->path, "<doctest", 8) == 0;
+}
+
 static int charge_stacks(loader *l)
 {
     hl_model *m = l->model;
@@ -392,8 +404,7 @@ static int charge_stacks(loader *l)
         }
         error = stack->leaf == HL_NO_ROW ? -ENOMEM : 0;
         bool top = parent->kind == HL_STACK_ROOT || parent->kind == HL_STACK_NO_PYTHON;
-        if (file && file->origin == m->yours &&
-            !(has_user[i] == false && m->yours != HL_ORIGIN_USER && is_startup(file))) {
+        if (is_yours(m, stack, file, top || parent->leaf == parent->yours, has_user[i])) {
             has_user[i] = true;
             stack->yours = stack->leaf;
         } else if (!top || has_user[i]) {

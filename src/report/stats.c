@@ -179,6 +179,11 @@ static void name_module(const hl_file *file, const char **name, size_t *bytes)
 {
     *name = file->label;
     *bytes = strlen(file->label);
+    if (file->origin == HL_ORIGIN_FROZEN) {
+        *name = "(interpreter's frozen modules)";
+        *bytes = strlen(*name);
+        return;
+    }
     if (file->origin == HL_ORIGIN_USER || file->label[0] == '/' || file->label[0] == '<')
         return;
     const char *slash = strchr(file->label, '/');
@@ -267,11 +272,11 @@ static void put_rss(hl_grid *grid, const totals *t, const rss_parts *p)
         put_fact(grid, "", "%10s  slack in the interpreter's arenas (mapped, no live object)", SIZE(p->slack));
     put_fact(grid, "", "%10s  file pages (programs, libraries)", SIZE(p->file));
     if (p->shared)
-        put_fact(grid, "", "%10s  shared memory", SIZE(p->shared));
+        put_fact(grid, "", "%10s  shared memory, heapline's own included", SIZE(p->shared));
     if (p->rest >= 0)
         put_fact(grid, "", "%10s  rest (allocators' caches, stacks, static data)", SIZE(p->rest));
     else
-        put_fact(grid, "", "%10s  taken but not resident (never touched, or swapped out)", SIZE(p->rest));
+        put_fact(grid, "", "%10s  heap that is not resident (never touched, or swapped out)", SIZE(p->rest));
 }
 
 static void put_facts(hl_report *r, const totals *t, const rss_parts *p)
@@ -545,7 +550,7 @@ static int write_text(hl_report *r, const totals *t, const rss_parts *parts, con
         put_top_lines(r, counts, true, allocated.total);
         put_sizes(r, buckets);
         put_groups(r, "Allocators", "Allocator", group_by_allocator, 20);
-        put_groups(r, "Modules", "Module of the innermost frame outside the standard library", group_by_module, 8);
+        put_groups(r, "Modules (of the innermost frame outside the standard library)", "Module", group_by_module, 8);
         if (r->model->threads.n > 1)
             put_groups(r, "Threads", "Thread (id)", group_by_thread, 8);
         if (r->model->processes.n > 1 && r->view.process == HL_NO_ROW)
