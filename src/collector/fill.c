@@ -125,11 +125,27 @@ static void fill_process(hl_books *books, hl_batch *batch, hl_process *p)
 
 static uint32_t add_up(uint32_t a, uint32_t b) { return a + b < a ? UINT32_MAX : a + b; }
 
+/* Where a row's shares of its process's and of the tree's peak come from. */
+enum { SHARE_SAVED = 1, TREE_SHARE_SAVED = 2, TREE_SHARE_NONE = 4, TREE_SHARE_IS_OWN = 8 };
+
+static uint16_t share_sources(const hl_books *books, uint32_t row)
+{
+    const hl_row *r = &books->rows.row[row];
+    const hl_process *process = books->processes[books->rows.key[row].process - 1];
+    unsigned sources = !process->rising && r->peak_number == process->peak_number ? SHARE_SAVED : 0;
+    if (books->process_count == 1)
+        sources |= TREE_SHARE_IS_OWN;
+    else if (r->tree_number == books->tree_number)
+        sources |= TREE_SHARE_SAVED;
+    else if (process->ended != HL_ENDED_RUNNING && process->end_tree_number != books->tree_number)
+        sources |= TREE_SHARE_NONE;
+    return (uint16_t)sources;
+}
+
 static void fill_stat(hl_books *books, hl_batch *batch, uint32_t row)
 {
     const hl_row *r = &books->rows.row[row];
     const hl_key *key = &books->rows.key[row];
-    const hl_process *process = books->processes[key->process - 1];
     hl_batch_stat *to = ADD(batch->stats);
     uint64_t live = r->allocated - r->freed, blocks = r->allocations - r->frees;
     to->id = row;
@@ -143,19 +159,17 @@ static void fill_stat(hl_books *books, hl_batch *batch, uint32_t row)
     to->freed = r->freed;
     to->live = (int64_t)live;
     to->live_blocks = blocks;
-    bool moved = !process->rising && r->peak_number == process->peak_number;
-    to->peak = (int64_t)(moved ? r->peak : live);
-    to->peak_blocks = moved ? r->peak_blocks : blocks;
-    if (books->process_count == 1) {
+    unsigned sources = share_sources(books, row);
+    to->peak = (int64_t)(sources & SHARE_SAVED ? r->peak : live);
+    to->peak_blocks = sources & SHARE_SAVED ? r->peak_blocks : blocks;
+    if (sources & TREE_SHARE_IS_OWN) {
         to->tree_peak = to->peak;
         to->tree_peak_blocks = to->peak_blocks;
-    } else if (r->tree_number == books->tree_number) {
-        to->tree_peak = (int64_t)r->tree_peak;
-        to->tree_peak_blocks = r->tree_blocks;
-    } else if (process->ended == HL_ENDED_RUNNING || process->end_tree_number == books->tree_number) {
-        to->tree_peak = (int64_t)live;
-        to->tree_peak_blocks = blocks;
+    } else if (!(sources & TREE_SHARE_NONE)) {
+        to->tree_peak = (int64_t)(sources & TREE_SHARE_SAVED ? r->tree_peak : live);
+        to->tree_peak_blocks = sources & TREE_SHARE_SAVED ? r->tree_blocks : blocks;
     }
+    books->rows.key[row].told = (uint16_t)sources;
     to->largest = r->largest;
     hl_batch_histograms all = {0};
     if (r->histograms) {
@@ -277,9 +291,11 @@ void hl_books_fill(hl_books *books, hl_batch *batch, bool final, bool stopped)
         for (uint32_t i = 1; i < books->cells.count; i++)
             fill_cell(batch, &books->cells.cell[i]);
     } else {
-        for (uint32_t i = 0; i < rows->dirty_count; i++) {
-            if (rows->row[rows->dirty[i]].stamp != HL_STAMP_FORWARD)
-                fill_stat(books, batch, rows->dirty[i]);
+        /* A new peak changes the shares of rows that nobody touches, too. */
+        for (uint32_t row = 1; row < rows->count; row++) {
+            if (rows->row[row].stamp != HL_STAMP_FORWARD && rows->key[row].process &&
+                (rows->row[row].dirty || rows->key[row].told != share_sources(books, row)))
+                fill_stat(books, batch, row);
         }
         for (uint32_t i = 0; i < books->cells.dirty_count; i++)
             fill_cell(batch, &books->cells.cell[books->cells.dirty[i]]);

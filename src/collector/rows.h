@@ -47,7 +47,7 @@ typedef struct hl_key {                   /* colder: what the row is for */
     uint32_t forward;                     /* row that took over, when folded */
     uint32_t waiting;                     /* folded: live blocks that still name this row */
     uint8_t allocator, kept;
-    uint16_t spare;
+    uint16_t told; /* where the shares of the peaks came from when the profile was told last: hl_books_fill */
 } hl_key;
 
 typedef struct hl_histograms {

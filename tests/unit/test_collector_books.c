@@ -147,6 +147,34 @@ static void of_equal_peaks_the_first_counts(void **state)
     close_fixture(&f);
 }
 
+/* The profile keeps what it was told of a row until it is told anew. */
+static void new_peak_takes_back_shares_of_rows_that_nobody_touches(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, 0);
+    ring_process p = ring_join(f.mapped, getpid(), getppid(), 0);
+    ring_writer w = ring_begin(&p, 1);
+    ring_code(&w, 0x1000, "a.py", "f");
+    uint64_t one = ring_node(&w, ring_root(&w), 0x1000, 2, true), two = ring_node(&w, ring_root(&w), 0x1000, 4, true);
+    int64_t told[3] = {0}; /* shares of the peak by row */
+    for (int checkpoint = 0; checkpoint < 2; checkpoint++) {
+        w.stack = checkpoint ? two : one;
+        ring_malloc(&w, AT(1 + checkpoint), checkpoint ? 3000 : 1000);
+        ring_free(&w, AT(1 + checkpoint));
+        read_all(&f);
+        hl_batch_clear(&f.batch);
+        hl_books_fill(f.books, &f.batch, false, false);
+        for (size_t i = 0; i < f.batch.stats.n; i++) {
+            assert_in_range(f.batch.stats.row[i].id, 1, 2);
+            told[f.batch.stats.row[i].id] = f.batch.stats.row[i].peak;
+            assert_int_equal(f.batch.stats.row[i].tree_peak, f.batch.stats.row[i].peak);
+        }
+        assert_int_equal(told[1] + told[2], first_process(&f)->peak);
+    }
+    close_fixture(&f);
+}
+
 static void realloc_never_has_both_blocks_in_the_heap(void **state)
 {
     (void)state;
@@ -460,6 +488,7 @@ int main(void)
         cmocka_unit_test(random_events_agree_with_a_model),
         cmocka_unit_test(block_freed_by_the_next_word_counts_for_the_peak),
         cmocka_unit_test(of_equal_peaks_the_first_counts),
+        cmocka_unit_test(new_peak_takes_back_shares_of_rows_that_nobody_touches),
         cmocka_unit_test(realloc_never_has_both_blocks_in_the_heap),
         cmocka_unit_test(realloc_of_an_unknown_block_is_an_unknown_free),
         cmocka_unit_test(temporaries_are_counted_by_later_allocations_of_their_thread),
