@@ -179,6 +179,45 @@ static void wake_collector(hl_session *s)
     wake(&s->sleeping);
 }
 
+/* Running, and not only waiting to be reaped. */
+static bool is_alive(pid_t pid)
+{
+    char path[64], text[512];
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = '\0';
+    const char *after_name = strrchr(text, ')');
+    return after_name != NULL && after_name[1] == ' ' && after_name[2] != 'Z' && after_name[2] != 'X';
+}
+
+static bool others_run(hl_session *s)
+{
+    uint32_t used = atomic_load(&s->processes_used);
+    for (uint32_t i = 0; i < used && i < HL_MAX_PROCESSES; i++) {
+        hl_wire_process *p = hl_session_process(s, i);
+        uint32_t state = atomic_load(&p->state);
+        if ((state == HL_PROCESS_RUNNING || state == HL_PROCESS_JOINING) && p->pid != (int32_t)s->root_pid &&
+            p->pid > 0 && atomic_load(&p->recording) != HL_RECORDING_NOTHING && is_alive(p->pid))
+            return true;
+    }
+    return false;
+}
+
+/* The program's end has been saved. When nothing else is recorded, the collector is about to end too, and its last
+ * profile is the complete one. */
+static void wait_for_the_last(hl_recorder *r, int (*interrupted)(void))
+{
+    for (int waited_ms = 0; waited_ms < PATIENCE_MS && !has_died(r) && !others_run(r->session) && !interrupted();
+         waited_ms++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+bool hl_recorder_goes_on(hl_recorder *r) { return others_run(r->session) && !has_died(r); }
+
 int hl_recorder_finish(hl_recorder *r, int wait_status, bool quiet, int (*interrupted)(void))
 {
     hl_session *s = r->session;
@@ -190,8 +229,10 @@ int hl_recorder_finish(hl_recorder *r, int wait_status, bool quiet, int (*interr
     bool told = quiet;
     for (int waited_ms = 0;; waited_ms += STEP_MS) {
         uint32_t saved = atomic_load(&s->root_saved);
-        if (saved == 1)
+        if (saved == 1) {
+            wait_for_the_last(r, interrupted);
             return 0;
+        }
         if (saved != 0)
             return -atomic_load(&s->root_error);
         if (has_died(r)) /* it may have saved just before */
@@ -205,19 +246,6 @@ int hl_recorder_finish(hl_recorder *r, int wait_status, bool quiet, int (*interr
         struct timespec limit = {.tv_nsec = STEP_MS * 1000000};
         syscall(SYS_futex, &s->root_saved, FUTEX_WAIT, 0, &limit, NULL, 0);
     }
-}
-
-bool hl_recorder_goes_on(hl_recorder *r)
-{
-    uint32_t used = atomic_load(&r->session->processes_used);
-    for (uint32_t i = 0; i < used && i < HL_MAX_PROCESSES; i++) {
-        hl_wire_process *p = hl_session_process(r->session, i);
-        uint32_t state = atomic_load(&p->state);
-        if ((state == HL_PROCESS_RUNNING || state == HL_PROCESS_JOINING) && p->pid != (int32_t)r->session->root_pid &&
-            p->pid > 0 && kill(p->pid, 0) == 0)
-            return !has_died(r);
-    }
-    return false;
 }
 
 void hl_recorder_drop(hl_recorder *r, const char *output)

@@ -280,6 +280,18 @@ static void read_facts(hl_books *books, hl_image *image)
     image->facts_read++;
 }
 
+/* Whether an image of it has seen its exit: what comes after that with the same pid is another process. */
+static bool has_said_its_end(const hl_books *books, const hl_process *process)
+{
+    for (uint32_t i = 0; i < books->image_slots; i++) {
+        const hl_image *image = books->images[i];
+        if (image && image->process == process && !image->dead &&
+            atomic_load(&hl_session_process(books->session, i)->state) == HL_PROCESS_EXITED)
+            return true;
+    }
+    return process->exit_seen;
+}
+
 static void begin_image(hl_books *books, uint32_t slot_number)
 {
     hl_wire_process *slot = hl_session_process(books->session, slot_number);
@@ -293,6 +305,9 @@ static void begin_image(hl_books *books, uint32_t slot_number)
     if (!goes_on && process && !process->ended && process->announced && !process->followed && has_ended(process) &&
         process->parent_pid == parent_pid)
         goes_on = true; /* its parent's word came first, and it has ended already */
+    if (!goes_on && process && !process->ended && process->followed && born_by == 0 && process->parent_pid == parent_pid &&
+        !has_said_its_end(books, process))
+        goes_on = true; /* forked, executed something and ended, all since the last pass */
     if (!goes_on) {
         process = new_process(books, pid);
         process->born_by = born_by;
@@ -331,17 +346,25 @@ void hl_processes_discover(hl_books *books)
 {
     uint32_t used = atomic_load(&books->session->processes_used);
     books->image_slots = used < HL_MAX_PROCESSES ? used : HL_MAX_PROCESSES;
+    uint32_t fresh[HL_MAX_PROCESSES], count = 0;
     for (uint32_t i = 0; i < books->image_slots; i++) {
         hl_wire_process *slot = hl_session_process(books->session, i);
         hl_image *image = books->images[i];
         if (!image) {
             uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
-            if (state == HL_PROCESS_RUNNING || state == HL_PROCESS_EXITED)
-                begin_image(books, i);
+            if (state != HL_PROCESS_RUNNING && state != HL_PROCESS_EXITED)
+                continue;
+            /* In the order in which they began: slots are used again, and an exec comes after its fork. */
+            uint32_t at = count++;
+            for (; at > 0 && hl_session_process(books->session, fresh[at - 1])->start_ns > slot->start_ns; at--)
+                fresh[at] = fresh[at - 1];
+            fresh[at] = i;
         } else if (atomic_load(&slot->facts) != image->facts) {
             read_facts(books, image);
         }
     }
+    for (uint32_t k = 0; k < count; k++)
+        begin_image(books, fresh[k]);
 }
 
 /* The image has been read to its end. */
