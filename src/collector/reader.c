@@ -51,8 +51,7 @@ static void give_back(hl_books *books, uint32_t chunk)
     } while (!atomic_compare_exchange_weak(&s->pool, &top, next));
     atomic_fetch_sub(&s->out, 1);
     atomic_fetch_add(&s->freed, 1);
-    if (atomic_load(
-            &s->waiting)) /* one chunk, one thread: waking thousands for it would be all that this thread does */
+    if (atomic_load(&s->waiting)) /* one thread a chunk: thousands may wait */
         syscall(SYS_futex, &s->freed, FUTEX_WAKE, 1, NULL, NULL, 0);
 }
 
@@ -155,6 +154,15 @@ static void discover_writers(hl_books *books)
 
 /* -------------------------------------------------------------------------------------------------------- the pass */
 
+/* Enters the first chunk after a time without one, and tells the writer so: it may let go again. */
+static bool enter_restart(hl_books *books, hl_reader *reader)
+{
+    hl_wire_writer *writer = hl_session_writer(books->session, reader->writer);
+    bool entered = enter_chunk(books, reader, atomic_load(&writer->restart));
+    atomic_store(&writer->restart, 0);
+    return entered;
+}
+
 /* Makes sure that the reader stands in a chunk, if its writer has one. */
 static bool has_chunk(hl_books *books, hl_reader *reader)
 {
@@ -165,7 +173,7 @@ static bool has_chunk(hl_books *books, hl_reader *reader)
         return false;
     reader->wanted = false;
     reader->past_h1 = true; /* it had none when H1 was read */
-    if (!enter_chunk(books, reader, atomic_load(&writer->restart))) {
+    if (!enter_restart(books, reader)) {
         end_broken(books, reader);
         return false;
     }
@@ -201,11 +209,8 @@ static hl_view view(hl_books *books, hl_reader *reader, const uint64_t **limit)
         }
         /* The writer has gone on to another chunk. If it had been asked for this one, it says so in its slot. */
         uint64_t next = atomic_load(&c->next), used = atomic_load(&c->used);
-        if (!next) {
-            hl_wire_writer *writer = hl_session_writer(books->session, reader->writer);
-            used = atomic_load(&writer->left);
-            next = atomic_load(&writer->restart);
-        }
+        if (!next)
+            used = atomic_load(&hl_session_writer(books->session, reader->writer)->left);
         int64_t of = chunk_of(books, image, used);
         if (of < 0 || (uint32_t)of + 1 != reader->chunk || ours(books, image, used) < reader->at)
             goto broken;
@@ -214,7 +219,7 @@ static hl_view view(hl_books *books, hl_reader *reader, const uint64_t **limit)
             return HL_VIEW_WORDS;
         leave_chunk(books, reader);
         reader->wanted = false;
-        if (!enter_chunk(books, reader, next))
+        if (!(next ? enter_chunk(books, reader, next) : enter_restart(books, reader)))
             goto broken;
     }
 broken:
@@ -393,7 +398,8 @@ static bool is_idle(const hl_books *books, const hl_reader *reader)
 }
 
 /* A writer stores `open`, then reads `end`, with no fence between. Here `end` is cleared, a barrier is forced on every
- * thread of the programs, and then only a slot that is not open, and whose head has not moved, gives its chunk up. */
+ * thread of the programs, and then only a slot that is not open, and whose head has not moved, gives its chunk up; or an
+ * open one whose thread waits for another chunk and has let go of this one. */
 void hl_books_reclaim(hl_books *books)
 {
     uint32_t asked = 0;
@@ -410,7 +416,9 @@ void hl_books_reclaim(hl_books *books)
     for (uint32_t i = 0; i < books->active_count; i++) {
         hl_reader *reader = books->readers[books->active[i]];
         hl_wire_writer *writer = hl_session_writer(books->session, reader->writer);
-        if (!reader->wanted || atomic_load(&writer->open) || atomic_load(&writer->end) || !is_idle(books, reader))
+        if (!reader->wanted || atomic_load(&writer->end) || !is_idle(books, reader))
+            continue;
+        if (atomic_load(&writer->open) && atomic_load(&writer->left) != (atomic_load(&writer->head) | 1))
             continue;
         leave_chunk(books, reader);
         reader->wanted = false;
