@@ -102,7 +102,12 @@ HL_EXPORT void *mmap64(void *at, size_t bytes, int protection, int flags, int fd
     return map(at, bytes, protection, flags, fd, offset, __builtin_return_address(0));
 }
 
-static bool is_range(const void *at, size_t bytes) { return bytes && (uintptr_t)at % PAGE == 0; }
+/* What cannot be a mapping is not told: the real call will fail. */
+static bool is_range(const void *at, size_t bytes)
+{
+    const uintptr_t top = (uintptr_t)1 << 56;
+    return (uintptr_t)at % PAGE == 0 && (uintptr_t)at < top && bytes && bytes < top - (uintptr_t)at - PAGE;
+}
 
 HL_EXPORT int munmap(void *at, size_t bytes)
 {
@@ -125,7 +130,8 @@ HL_EXPORT void *mremap(void *old, size_t old_bytes, size_t new_bytes, int flags,
     void *where = flags & MREMAP_FIXED ? va_arg(more, void *) : NULL;
     va_end(more);
     bool is_python, leave;
-    hl_wire_writer *w = is_range(old, new_bytes) ? enter(&is_python, &leave) : NULL;
+    bool possible = is_range(old, new_bytes) && (old_bytes == 0 || is_range(old, old_bytes));
+    hl_wire_writer *w = possible ? enter(&is_python, &leave) : NULL;
     if (!w)
         return hl_tracker.real.mremap(old, old_bytes, new_bytes, flags, where);
     /* These leave the old range as it is and make another. */

@@ -41,10 +41,6 @@ def test_realloc_race_of_threads_on_one_arena(heapline):
     must_be_equal(base, tell(heapline, "order", 4, EVENTS // 4, 7, "storm", env=env))
 
 
-def family_peak(profile):
-    return profile.value("SELECT sum(peak) FROM stat")
-
-
 @pytest.mark.parametrize("mode", ["allocate", "altstack-low", "altstack-high"])
 def test_allocations_in_a_handler_that_interrupted_a_hook_are_counted(heapline, mode):
     base = tell(heapline, "signals", mode, 0)
@@ -65,11 +61,13 @@ def test_a_longjmp_out_of_a_hook_costs_at_most_that_event(heapline, mode):
         assert abs(told.stats[name] - base.stats[name] - told.truth[name]) <= jumps
 
 
+def children(run) -> list[int]:
+    return [int(pid) for pid in open(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read().split()]
+
+
 def collector_of(run) -> int:
-    """The collector's pid: the child of `heapline run` that is a session of its own and not the program."""
-    children = [int(pid) for pid in open(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read().split()]
-    names = {pid: os.readlink(f"/proc/{pid}/exe") for pid in children}
-    (found,) = [pid for pid, name in names.items() if name == str(run.heapline.binary)]
+    """The collector leads a session of its own."""
+    (found,) = [pid for pid in children(run) if os.getsid(pid) == pid]
     return found
 
 
@@ -128,8 +126,7 @@ def test_a_stopped_thread_does_not_stop_the_recording(heapline):
     path = heapline.folder / "truth.json"
     run = heapline.start(["--", str(heapline.tool("order")), str(path), "2", "20000000", "3"], options=["--malloc-only"])
     time.sleep(0.5)
-    children = [int(pid) for pid in open(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read().split()]
-    (program,) = [pid for pid in children if os.readlink(f"/proc/{pid}/exe").endswith("/order")]
+    (program,) = [pid for pid in children(run) if os.readlink(f"/proc/{pid}/exe").endswith("/order")]
     libc = ctypes.CDLL(None, use_errno=True)
     seize, interrupt, detach = 0x4206, 0x4207, 17
     threads = sorted(int(tid) for tid in os.listdir(f"/proc/{program}/task"))

@@ -97,11 +97,14 @@ static void *run(void *argument)
             truth_moved(&t, b->bytes, bytes);
             *b = (block){p, bytes};
         } else if (what == 4) {
-            if (realloc(b->p, 0))
-                abort();
-            truth_gone(&t, b->bytes);
-            spare[spares++] = b;
-            continue;
+            void *p = realloc(b->p, 0);
+            if (!p) { /* glibc's has freed it */
+                truth_gone(&t, b->bytes);
+                spare[spares++] = b;
+                continue;
+            }
+            truth_moved(&t, b->bytes, 0);
+            *b = (block){p, 0};
         }
         if ((r >> 28) % 4 == 0) { /* back into some box, unless that is taken */
             block *none = NULL;
