@@ -295,7 +295,7 @@ static void let_go(hl_wire_writer *w)
 {
     if (atomic_load(&w->restart))
         return;
-    atomic_store(&w->left, atomic_load_explicit(&w->head, memory_order_relaxed));
+    atomic_store(&w->left, atomic_load_explicit(&w->head, memory_order_relaxed) | 1);
     atomic_store(&w->end, 0);
 }
 

@@ -281,8 +281,8 @@ typedef struct hl_wire_writer {
     uint32_t lane;          /* 0: the thread's own ring; else this is lane n of the same tid */
     uint32_t spare;
     _Atomic uint64_t restart; /* the first chunk after a time without one; the collector sets it to 0 when it enters it */
-    _Atomic uint64_t left;    /* head at the time that one was taken. `end` 0 and left = head: the writer has let go of its
-                                 chunk, although it is open (it waits for another). Only while `restart` is 0. */
+    _Atomic uint64_t left;    /* head at the time that one was taken. While the thread waits for it, head | 1: it has let go
+                                 of its chunk, although it is open. Only while `restart` is 0. */
     _Atomic uint64_t waited_ns;
     char tracker_private[];   /* to HL_WRITER_BYTES: the remembered stack */
 } hl_wire_writer;

@@ -318,7 +318,7 @@ static void reclaim(void)
         hl_wire_writer *w = hl_session_writer(s, i);
         reader *r = &readers[i];
         if (!r->wanted || atomic_load(&w->end) || r->at != atomic_load(&w->head) ||
-            (atomic_load(&w->open) && atomic_load(&w->left) != r->at))
+            (atomic_load(&w->open) && atomic_load(&w->left) != (r->at | 1)))
             continue;
         give_back(chunk_before(r->at));
         r->at = 0;
