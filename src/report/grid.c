@@ -53,7 +53,8 @@ static void close_cell(hl_grid *grid, size_t from)
         return;
     size_t bytes = grid->text.bytes - from;
     int columns = grid->text.failed ? 0 : hl_columns(grid->text.at + from, bytes);
-    grid->cell[(grid->rows - 1) * (size_t)grid->n + (size_t)grid->filled++] = (hl_cell){from, (uint32_t)bytes, columns};
+    grid->cell[(grid->rows - 1) * (size_t)grid->n + (size_t)grid->filled++] =
+        (hl_cell){from, (uint32_t)bytes, 0, columns};
 }
 
 void hl_grid_text(hl_grid *grid, const char *text)
@@ -62,6 +63,16 @@ void hl_grid_text(hl_grid *grid, const char *text)
     if (text)
         hl_out_clean(&grid->text, text, strlen(text));
     close_cell(grid, from);
+}
+
+void hl_grid_branch(hl_grid *grid, const char *branch, const char *text)
+{
+    size_t from = grid->text.bytes;
+    hl_out_put(&grid->text, branch);
+    hl_out_clean(&grid->text, text, strlen(text));
+    close_cell(grid, from);
+    if (!grid->failed)
+        grid->cell[(grid->rows - 1) * (size_t)grid->n + (size_t)grid->filled - 1].keep = (uint32_t)strlen(branch);
 }
 
 void hl_grid_textf(hl_grid *grid, const char *format, ...)
@@ -195,7 +206,9 @@ static void write_row(const hl_grid *grid, const int width[], size_t row)
                 hl_out_add(out, text, hl_prefix_of(text, cell->bytes, columns - (out->terminal.utf8 ? 1 : 3)));
                 hl_out_put(out, hl_glyph(out, "…", "..."));
             } else {
-                hl_out_middle(out, text, cell->bytes, columns);
+                int kept = hl_columns(text, cell->keep);
+                hl_out_add(out, text, cell->keep);
+                hl_out_middle(out, text + cell->keep, cell->bytes - cell->keep, columns > kept ? columns - kept : 1);
             }
             if (style)
                 hl_out_style(out, HL_PLAIN);

@@ -27,7 +27,7 @@ enum { HL_GRID_COLUMNS = 16, HL_BAR_COLUMNS = 10 };
 
 typedef struct hl_cell {
     size_t at;
-    uint32_t bytes;
+    uint32_t bytes, keep; /* the first `keep` bytes are never cut */
     int columns;
 } hl_cell;
 
@@ -48,6 +48,8 @@ void hl_grid_row(hl_grid *grid);
 void hl_grid_style(hl_grid *grid, hl_style style);  /* of the whole last row */
 void hl_grid_text(hl_grid *grid, const char *text); /* from outside: cleaned; null: empty */
 void hl_grid_textf(hl_grid *grid, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The first is drawing of ours that stays whole when the second, from outside, is cut. */
+void hl_grid_branch(hl_grid *grid, const char *branch, const char *text);
 void hl_grid_size(hl_grid *grid, uint64_t bytes);
 void hl_grid_count(hl_grid *grid, uint64_t count);
 void hl_grid_time(hl_grid *grid, uint64_t time_ns);

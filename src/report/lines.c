@@ -239,7 +239,8 @@ static hl_ranked *choose_files(hl_report *r, const lines *l, uint32_t *n)
     hl_weight *weights = calloc(m->files.n + 1, sizeof *weights);
     bool *relevant = calloc(m->files.n + 1, 1);
     for (uint32_t i = 0; relevant && i < l->n; i++)
-        relevant[l->row[i].file] |= r->json || r->whole ? !is_empty(&l->row[i].own) : matters(&l->row[i].own, &l->total);
+        relevant[l->row[i].file] |=
+            r->json || r->whole ? !is_empty(&l->row[i].own) : matters(&l->row[i].own, &l->total);
     for (uint32_t i = 0; weights && relevant && i < m->files.n; i++) {
         bool taken = is_file_named(r, i) || (!r->name_count && relevant[i]);
         for (uint32_t k = 0; !taken && r->name_count && k < m->functions.n; k++)

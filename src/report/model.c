@@ -367,14 +367,16 @@ static hl_origin choose_yours(const hl_model *m)
 
 /* Whether a frame is of the user's own code. Code that a library makes and runs (a namedtuple's, a data class's: "<string>")
  * is the library's; what people type or pass with -c is theirs. */
-static bool is_yours(const hl_model *m, const hl_stack *stack, const hl_file *file, bool called_by_yours, bool below_yours)
+static bool is_yours(const hl_model *m, const hl_stack *stack, const hl_file *file, bool called_by_yours,
+                     bool below_yours)
 {
     if (!file || file->origin != m->yours || stack->kind == HL_STACK_DEEPER)
         return false;
     if (m->yours != HL_ORIGIN_USER)
         return below_yours || !is_startup(file);
-    return file->path[0] != '<' || called_by_yours || strncmp(file->path, "<ipython", 8) == 0 || strcmp(file->path, "<stdin>") == 0 ||
-           strncmp(file->path, "<console", 8) == 0 || strncmp(file->path, "<doctest", 8) == 0;
+    return file->path[0] != '<' || called_by_yours || strncmp(file->path, "<ipython", 8) == 0 ||
+           strcmp(file->path, "<stdin>") == 0 || strncmp(file->path, "<console", 8) == 0 ||
+           strncmp(file->path, "<doctest", 8) == 0;
 }
 
 static int charge_stacks(loader *l)

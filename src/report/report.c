@@ -14,10 +14,19 @@ int hl_report_head(hl_report *r)
         snprintf(r->why, sizeof r->why, "out of memory");
         return error;
     }
+    char title[96], size[HL_NUMBER_BYTES], count[HL_NUMBER_BYTES];
+    uint64_t expected;
+    if (hl_view_check(&r->view, &expected) && expected != r->view.total.bytes) {
+        hl_out_style(out, HL_YELLOW);
+        uint64_t total = r->view.total.bytes;
+        hl_outf(out, "inexact: what follows adds up to %s bytes %s than the profile's own total (please report this)",
+                hl_count_text(count, total > expected ? total - expected : expected - total), total > expected ? "more" : "less");
+        hl_out_style(out, HL_PLAIN);
+        hl_out_put(out, "\n");
+    }
     const hl_selection *s = &r->view.selection;
     if (s->moment == HL_AT_PEAK && !s->pid && !s->thread && !r->leaf)
         return 0;
-    char title[96], size[HL_NUMBER_BYTES], count[HL_NUMBER_BYTES];
     hl_outf(out, "shown: %s %s", hl_size_text(size, (int64_t)r->view.total.bytes),
             hl_view_title(&r->view, title, sizeof title));
     hl_outf(out, " in %s blocks", hl_count_text(count, r->view.total.blocks));
@@ -54,6 +63,8 @@ hl_json hl_report_json(hl_report *r, const char *schema)
         hl_json_text(&json, "thread", s->thread);
     hl_json_bool(&json, "leaf", r->leaf);
     hl_json_end(&json);
+    uint64_t expected;
+    hl_json_bool(&json, "exact", !hl_view_check(&r->view, &expected) || expected == r->view.total.bytes);
     hl_json_int(&json, "total_bytes", (int64_t)r->view.total.bytes);
     hl_json_int(&json, "total_count", (int64_t)r->view.total.blocks);
     return json;

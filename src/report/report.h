@@ -18,10 +18,10 @@
 #include "verdict.h"
 
 typedef enum hl_sort { /* in the order of each command's choices */
-    HL_SORT_BYTES,
-    HL_SORT_COUNT,
-    HL_SORT_OWN,                 /* summary */
-    HL_SORT_PLACE = HL_SORT_OWN, /* table */
+                       HL_SORT_BYTES,
+                       HL_SORT_COUNT,
+                       HL_SORT_OWN,                 /* summary */
+                       HL_SORT_PLACE = HL_SORT_OWN, /* table */
 } hl_sort;
 
 enum { HL_ALL_ROWS = 0 };
@@ -34,7 +34,7 @@ typedef struct hl_report {
     const char *path; /* of the profile */
     uint64_t rows;    /* how many to show; HL_ALL_ROWS */
     hl_sort sort;
-    bool leaf; /* innermost frames instead of the user's lines */
+    bool leaf;  /* innermost frames instead of the user's lines */
     bool whole; /* lines: every line of the files shown */
     bool json, csv;
     char *const *names; /* of files or functions, for lines */

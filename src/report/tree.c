@@ -1,8 +1,8 @@
 /*
  * tree: the call tree, outermost calls first. Calls from one line are joined; without --leaf only the user's own frames are
  * calls, and what libraries take below them is the caller's own. The heaviest nodes are opened, wherever they are, until
- * the rows are used up; what stays closed is summed up in "(other)" rows, so that a node's total is its own and the rows
- * below it, to the byte.
+ * the rows are used up; what stays closed below a node is its "other". So a node's total is its own, its other and the
+ * totals of the rows right below it, to the byte.
  */
 #include "report.h"
 
@@ -138,8 +138,6 @@ static int open_heaviest(tree *t, uint64_t rows)
 
 typedef struct children {
     uint32_t *row, n; /* shown, the heaviest first */
-    hl_weight other;
-    uint32_t others;
 } children;
 
 static int compare_nodes(const void *a, const void *b, void *t)
@@ -152,18 +150,23 @@ static int list_children(tree *t, uint32_t at, children *c)
     *c = (children){.row = malloc((t->row[at].shown_children + 1) * sizeof *c->row)};
     if (!c->row)
         return -ENOMEM;
-    for (uint32_t child = t->row[at].first; child; child = t->row[child].next) {
-        const node *n = &t->row[child];
-        if (n->shown) {
+    for (uint32_t child = t->row[at].first; child; child = t->row[child].next)
+        if (t->row[child].shown)
             c->row[c->n++] = child;
-        } else if (n->total.bytes || n->total.blocks) {
-            c->other.bytes += n->total.bytes;
-            c->other.blocks += n->total.blocks;
-            c->others++;
-        }
-    }
     qsort_r(c->row, c->n, sizeof *c->row, compare_nodes, t);
     return 0;
+}
+
+static hl_weight sum_hidden(const tree *t, uint32_t at)
+{
+    hl_weight hidden = {0};
+    for (uint32_t child = t->row[at].first; child; child = t->row[child].next) {
+        if (!t->row[child].shown) {
+            hidden.bytes += t->row[child].total.bytes;
+            hidden.blocks += t->row[child].total.blocks;
+        }
+    }
+    return hidden;
 }
 
 /* ------------------------------------------------------------------------------------------------------------- text */
@@ -177,108 +180,104 @@ typedef struct drawing {
     bool failed;
 } drawing;
 
-static void draw_weights(drawing *d, hl_weight total, const hl_weight *own)
+static void draw_weights(drawing *d, uint32_t at)
 {
-    hl_weight all = d->tree->row[0].total;
-    hl_grid_size(&d->grid, total.bytes);
-    hl_grid_share(&d->grid, total.bytes, all.bytes);
-    if (own && own->bytes)
-        hl_grid_size(&d->grid, own->bytes);
+    const node *n = &d->tree->row[at];
+    uint64_t hidden = sum_hidden(d->tree, at).bytes;
+    hl_grid_size(&d->grid, n->total.bytes);
+    hl_grid_share(&d->grid, n->total.bytes, d->tree->row[0].total.bytes);
+    if (n->own.bytes)
+        hl_grid_size(&d->grid, n->own.bytes);
     else
         hl_grid_blank(&d->grid);
-    hl_grid_count(&d->grid, total.blocks);
+    if (hidden)
+        hl_grid_size(&d->grid, hidden);
+    else
+        hl_grid_blank(&d->grid);
+    hl_grid_count(&d->grid, n->total.blocks);
 }
 
-static void draw_name(drawing *d, const char *prefix, uint32_t site)
+static void draw_name(drawing *d, const char *branch, uint32_t site)
 {
     const hl_model *m = d->report->model;
     const hl_file *file = hl_site_file(m, site);
     const char *function = hl_site_function(m, site);
     int32_t line = m->sites.row[site].line;
+    char name[512];
     if (!file)
-        hl_grid_textf(&d->grid, "%s%.200s", prefix, function);
+        snprintf(name, sizeof name, "%.200s", function);
     else if (line > 0)
-        hl_grid_textf(&d->grid, "%s%.200s  %.250s:%d", prefix, function, file->label, line);
+        snprintf(name, sizeof name, "%.200s  %.250s:%d", function, file->label, line);
     else
-        hl_grid_textf(&d->grid, "%s%.200s  %.250s", prefix, function, file->label);
+        snprintf(name, sizeof name, "%.200s  %.250s", function, file->label);
+    hl_grid_branch(&d->grid, branch, name);
 }
 
 typedef struct level { /* an open node whose children are being drawn */
     children children;
     uint32_t at;
     size_t prefix; /* bytes of the prefix in front of its children */
-    bool single;
+    bool single;   /* an only child goes straight down */
 } level;
 
-/* Depth first without recursion: a tree may be thousands of calls deep. */
+typedef struct levels {
+    level *at;
+    size_t n, room;
+} levels;
+
+static int open_level(levels *l, tree *t, uint32_t node_row, size_t prefix)
+{
+    if (l->n == l->room) {
+        size_t room = l->room ? l->room * 2 : 64;
+        level *grown = realloc(l->at, room * sizeof *grown);
+        if (!grown)
+            return -ENOMEM;
+        l->at = grown;
+        l->room = room;
+    }
+    level *fresh = &l->at[l->n];
+    *fresh = (level){.prefix = prefix};
+    int error = list_children(t, node_row, &fresh->children);
+    if (error)
+        return error;
+    fresh->single = node_row != 0 && fresh->children.n == 1;
+    l->n++;
+    return 0;
+}
+
+/* Depth first without recursion: a tree may be thousands of calls deep. Beyond a third of the width it goes straight down. */
 static int draw_below(drawing *d)
 {
-    tree *t = d->tree;
-    char prefix[PREFIX_BYTES] = "";
-    level *levels = NULL;
-    size_t depth = 0, room = 0;
-    uint32_t open = 0;
-    size_t prefix_bytes = 0;
-    bool opening = true;
-    int error = 0;
-    for (;;) {
-        if (opening) {
-            if (depth == room) {
-                room = room ? room * 2 : 64;
-                level *grown = realloc(levels, room * sizeof *grown);
-                if (!grown) {
-                    error = -ENOMEM;
-                    break;
-                }
-                levels = grown;
-            }
-            levels[depth] = (level){.prefix = prefix_bytes};
-            error = list_children(t, open, &levels[depth].children);
-            if (error)
-                break;
-            levels[depth].single = open != 0 && levels[depth].children.n + (levels[depth].children.others > 0) == 1;
-            depth++;
-            opening = false;
-        }
-        level *top = &levels[depth - 1];
-        prefix[top->prefix] = '\0';
-        bool other = top->at == top->children.n;
-        if (other ? top->children.others == 0 || top->at > top->children.n : false) {
+    hl_out *out = &d->report->out;
+    char prefix[PREFIX_BYTES] = "", branch[PREFIX_BYTES + 16];
+    levels l = {0};
+    int error = open_level(&l, d->tree, 0, 0);
+    while (!error && l.n) {
+        level *top = &l.at[l.n - 1];
+        if (top->at == top->children.n) {
             free(top->children.row);
-            if (--depth == 0)
-                break;
+            l.n--;
             continue;
         }
-        bool last = other || (top->at + 1 == top->children.n && !top->children.others);
-        hl_out *out = &d->report->out;
-        const char *branch = top->single && !other ? ""
-                             : last                ? hl_glyph(out, "└ ", "`- ")
-                                                   : hl_glyph(out, "├ ", "|- ");
+        prefix[top->prefix] = '\0';
+        uint32_t at = top->children.row[top->at++];
+        bool last = top->at == top->children.n;
+        const char *joint = top->single ? "" : last ? hl_glyph(out, "└ ", "`- ") : hl_glyph(out, "├ ", "|- ");
         const char *below = top->single ? "" : last ? hl_glyph(out, "  ", "   ") : hl_glyph(out, "│ ", "|  ");
-        char line[PREFIX_BYTES + 16];
-        snprintf(line, sizeof line, "%s%s", prefix, branch);
+        snprintf(branch, sizeof branch, "%s%s", prefix, joint);
         hl_grid_row(&d->grid);
-        if (other) {
-            hl_grid_style(&d->grid, HL_DIM);
-            draw_weights(d, top->children.other, NULL);
-            hl_grid_textf(&d->grid, "%s(other: %u call%s)", line, top->children.others,
-                          top->children.others == 1 ? "" : "s");
-            top->children.others = 0;
-            continue;
+        draw_weights(d, at);
+        draw_name(d, branch, d->tree->row[at].site);
+        size_t bytes = top->prefix;
+        if (hl_columns(prefix, bytes) < out->terminal.width / 3 && bytes + strlen(below) + 1 < sizeof prefix) {
+            strcpy(prefix + bytes, below);
+            bytes += strlen(below);
         }
-        open = top->children.row[top->at++];
-        draw_weights(d, t->row[open].total, &t->row[open].own);
-        draw_name(d, line, t->row[open].site);
-        prefix_bytes = top->prefix;
-        if (prefix_bytes + strlen(below) + 1 < sizeof prefix) { /* deeper than this it goes straight down */
-            strcpy(prefix + prefix_bytes, below);
-            prefix_bytes += strlen(below);
-        }
-        opening = true;
+        error = open_level(&l, d->tree, at, bytes);
     }
-    while (error && depth-- > 0)
-        free(levels[depth].children.row);
-    free(levels);
+    while (l.n)
+        free(l.at[--l.n].children.row);
+    free(l.at);
     return error;
 }
 
@@ -288,19 +287,23 @@ static int write_text(hl_report *r, tree *t)
         {.title = "Total", .right = true, .style = HL_BOLD},
         {.title = "Share", .right = true, .drop = 1},
         {.title = "Own", .right = true},
+        {.title = "Other", .right = true},
         {.title = "Blocks", .right = true, .drop = 2},
         {.title = "Call", .least = 30},
     };
     hl_out_put(&r->out, "\n");
     drawing d = {.report = r, .tree = t, .grid = hl_grid_begin(&r->out, columns, sizeof columns / sizeof *columns)};
     hl_grid_row(&d.grid);
-    draw_weights(&d, t->row[0].total, NULL);
+    draw_weights(&d, 0);
     hl_grid_text(&d.grid, "(all)");
     int error = draw_below(&d);
     hl_grid_end(&d.grid);
     hl_out_put(&r->out, "\n");
-    hl_report_remark(r, "Own: by the line itself%s. A total is its own and the rows below it.",
-                     r->leaf ? "" : " and by the libraries it called (--leaf shows their frames)");
+    hl_report_remark(
+        r,
+        "Own: by the line itself%s. Other: by calls that are not shown (-n shows more). Total: own, other and the "
+        "rows right below.",
+        r->leaf ? "" : " and the libraries it called (--leaf shows their frames)");
     return error;
 }
 
@@ -314,13 +317,7 @@ static void write_json(hl_report *r, const tree *t)
         const node *n = &t->row[i];
         if (!n->shown)
             continue;
-        hl_weight hidden = {0};
-        for (uint32_t child = n->first; child; child = t->row[child].next) {
-            if (!t->row[child].shown) {
-                hidden.bytes += t->row[child].total.bytes;
-                hidden.blocks += t->row[child].total.blocks;
-            }
-        }
+        hl_weight hidden = sum_hidden(t, i);
         hl_json_row(&json, NULL);
         hl_json_int(&json, "id", i);
         if (i) {

@@ -241,7 +241,8 @@ static int write_lines(hl_model *m, const char *path, hl_out *out)
     int error = ran_out(m) ? put_growth(m, out) : put_peak(m, out);
     if (!error && ran_out(m))
         error = put_heaviest(m, HL_AT_END, out, ", ");
-    hl_outf(out, "\n  %s ", m->running || m->stopped ? "alive:    " : "leaked:   ");
+    hl_outf(out, "\n  %s ",
+            m->running || m->stopped || hl_model_number(m, "signal", -1) >= 0 ? "alive:    " : "leaked:   ");
     hl_outf(out, "%s in %s blocks", hl_size_text(size, (int64_t)live), hl_count_text(count, blocks));
     if (!error && live)
         error = put_heaviest(m, HL_AT_END, out, ", ");
