@@ -86,6 +86,6 @@ def test_names_of_any_alphabet(heapline_binary, tmp_path, each_python):
     program = tmp_path / "names.py"
     program.write_text(NAMES)
     got = read_stacks(heapline_binary, tmp_path, each_python, str(program), sizes=(100_000, 105_000))
-    names = {stack[0] for stacks in got.by_size.values() for stack in stacks if stack[0].endswith(".py:2")}
+    names = {stack[0] for stacks in got.by_size.values() for stack in stacks if stack and stack[0].endswith(".py:2")}
     wanted = ["ascii", "h\u00e9llo", "\u65e5\u672c\u8a9e", "\U0001f40d\u00e9x", "x" * 3000]
     assert {f"{name} {name}.py:2" for name in wanted} <= names
