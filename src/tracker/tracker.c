@@ -275,6 +275,9 @@ static void join(void)
         stay_quiet(reason);
         return;
     }
+    /* Only anonymous pages can be wiped, and this one is the library's own data so far (all of it still zero). */
+    hl_os_call(SYS_mmap, (long)&hl_tracker.live, HL_LARGEST_PAGE, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     hl_os_call(SYS_madvise, (long)&hl_tracker.live, HL_LARGEST_PAGE, MADV_WIPEONFORK, 0, 0, 0);
     begin_recording();
 }
