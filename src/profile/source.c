@@ -59,8 +59,9 @@ static int open_source(const embedding *e, const char *path, struct stat *st)
         return -errno;
     if (fstat(fd, st) == 0 && S_ISREG(st->st_mode) && st->st_size > 0 && st->st_size <= FILE_MAX_BYTES)
         return fd;
+    int error = S_ISREG(st->st_mode) && st->st_size > FILE_MAX_BYTES ? -EFBIG : -EINVAL;
     close(fd);
-    return -EINVAL;
+    return error;
 }
 
 static bool changed_since(const struct stat *st, uint64_t start_unix_ns)
@@ -114,10 +115,12 @@ static int store_source(embedding *e, sqlite3_int64 id, const source_file *file)
 /* Only errors of the database are errors here; a file that cannot be had is left out. */
 static int embed_one(embedding *e, sqlite3_int64 id, const char *path)
 {
-    struct stat st;
+    struct stat st = {0};
     int fd = open_source(e, path, &st);
-    if (fd < 0)
+    if (fd < 0) {
+        e->over_budget += fd == -EFBIG;
         return 0;
+    }
     if (changed_since(&st, e->writer->identity.start_unix_ns)) {
         if (e->changed++ == 0)
             snprintf(e->first_changed, sizeof e->first_changed, "%s", path);
