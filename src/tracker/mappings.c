@@ -49,8 +49,12 @@ static hl_map_class class_of(int protection, int flags, int fd, bool is_python, 
 
 /* The writer for a mapping event. Below a PyMem function the mapping is an arena, and goes into the ring of the hook
  * above, which is between its own events; its mark stays. `*leave` says whether the mark is ours. NULL: not recorded. */
-static hl_wire_writer *enter(bool *is_python, bool *leave)
+static hl_wire_writer *enter(const void *caller, bool *is_python, bool *leave)
 {
+    if (!hl_tracker.live.on && atomic_load(&hl_tracker.state) == HL_OUTSIDE)
+        return NULL; /* joining allocates, and this may be an allocator that is just beginning */
+    if ((uintptr_t)caller - hl_tracker.foreign_from < hl_tracker.foreign_to - hl_tracker.foreign_from)
+        return NULL;
     uintptr_t above = mark_above(hl_os_stack_pointer());
     *is_python = above == HL_BELOW;
     *leave = !above;
@@ -81,7 +85,7 @@ static HL_ALWAYS void *map(void *at, size_t bytes, int protection, int flags, in
         return p;
     int saved = errno;
     bool is_python, leave;
-    hl_wire_writer *w = enter(&is_python, &leave);
+    hl_wire_writer *w = enter(caller, &is_python, &leave);
     if (w) {
         put(w, HL_WORD_MAP, p, class_of(protection, flags, fd, is_python, caller), whole_pages(bytes));
         leave_if(w, leave);
@@ -111,8 +115,9 @@ static bool is_range(const void *at, size_t bytes)
 
 HL_EXPORT int munmap(void *at, size_t bytes)
 {
+    const void *caller = __builtin_return_address(0);
     bool is_python, leave;
-    hl_wire_writer *w = is_range(at, bytes) ? enter(&is_python, &leave) : NULL;
+    hl_wire_writer *w = is_range(at, bytes) ? enter(caller, &is_python, &leave) : NULL;
     if (!w)
         return hl_tracker.real.munmap(at, bytes);
     put(w, HL_WORD_UNMAP, at, HL_MAP_HEAP, whole_pages(bytes));
@@ -129,9 +134,10 @@ HL_EXPORT void *mremap(void *old, size_t old_bytes, size_t new_bytes, int flags,
     va_start(more, flags);
     void *where = flags & MREMAP_FIXED ? va_arg(more, void *) : NULL;
     va_end(more);
+    const void *caller = __builtin_return_address(0);
     bool is_python, leave;
     bool possible = is_range(old, new_bytes) && (old_bytes == 0 || is_range(old, old_bytes));
-    hl_wire_writer *w = possible ? enter(&is_python, &leave) : NULL;
+    hl_wire_writer *w = possible ? enter(caller, &is_python, &leave) : NULL;
     if (!w)
         return hl_tracker.real.mremap(old, old_bytes, new_bytes, flags, where);
     /* These leave the old range as it is and make another. */
@@ -151,13 +157,13 @@ HL_EXPORT void *mremap(void *old, size_t old_bytes, size_t new_bytes, int flags,
 }
 
 /* A range has been made accessible: what was reserved in it counts from now on. */
-static void committed(const void *at, size_t bytes, int protection)
+static void committed(const void *at, size_t bytes, int protection, const void *caller)
 {
     if (!(protection & (PROT_READ | PROT_WRITE | PROT_EXEC)) || !is_range(at, bytes))
         return;
     int saved = errno;
     bool is_python, leave;
-    hl_wire_writer *w = enter(&is_python, &leave);
+    hl_wire_writer *w = enter(caller, &is_python, &leave);
     if (w) {
         put(w, HL_WORD_COMMIT, at, is_python ? HL_MAP_ARENA : HL_MAP_HEAP, whole_pages(bytes));
         leave_if(w, leave);
@@ -169,7 +175,7 @@ HL_EXPORT int mprotect(void *at, size_t bytes, int protection)
 {
     int result = hl_tracker.real.mprotect(at, bytes, protection);
     if (result == 0)
-        committed(at, bytes, protection);
+        committed(at, bytes, protection, __builtin_return_address(0));
     return result;
 }
 
@@ -182,6 +188,6 @@ HL_EXPORT int pkey_mprotect(void *at, size_t bytes, int protection, int key)
         errno = (int)-result;
         return -1;
     }
-    committed(at, bytes, protection);
+    committed(at, bytes, protection, __builtin_return_address(0));
     return 0;
 }

@@ -14,13 +14,11 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <link.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { NOT_FOUND_YET, LOOKING, FOUND };
-
-/* The same function as malloc in glibc; libcs without it count as foreign. */
-extern __typeof__(malloc) __libc_malloc __attribute__((weak));
 
 /* ------------------------------------------------------------------------------------------------- bootstrap */
 
@@ -146,15 +144,6 @@ static void *foreign_pvalloc(size_t n)
 
 /* ---------------------------------------------------------------------------- where libc lacks one of the family */
 
-static void *reallocarray_by_realloc(void *p, size_t n, size_t size)
-{
-    size_t bytes;
-    if (__builtin_mul_overflow(n, size, &bytes)) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    return hl_tracker.real.realloc(p, bytes);
-}
 static void *none_aligned(size_t alignment, size_t n)
 {
     errno = ENOMEM;
@@ -176,6 +165,34 @@ static void *symbol(void *handle, const char *name)
         dlerror(); /* and frees it */
     }
     return found;
+}
+
+/* Names do not tell: allocators define __libc_malloc as well. */
+static bool is_libcs(void *function)
+{
+    Dl_info own, libc;
+    void *anchor = symbol(RTLD_NEXT, "__libc_start_main");
+    return anchor && dladdr(anchor, &libc) && dladdr(function, &own) && own.dli_fbase == libc.dli_fbase;
+}
+
+/* Where the foreign allocator's object lies: what it maps from its constructors and threads is its own matter, too. */
+static int find_foreign(struct dl_phdr_info *info, size_t size, void *unused)
+{
+    uintptr_t from = UINTPTR_MAX, to = 0;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *p = &info->dlpi_phdr[i];
+        if (p->p_type != PT_LOAD)
+            continue;
+        uintptr_t start = info->dlpi_addr + p->p_vaddr;
+        from = start < from ? start : from;
+        to = start + p->p_memsz > to ? start + p->p_memsz : to;
+    }
+    uintptr_t function = (uintptr_t)hl_tracker.actual.malloc;
+    if (function < from || function >= to)
+        return 0;
+    hl_tracker.foreign_from = from;
+    hl_tracker.foreign_to = to;
+    return 1;
 }
 
 void *hl_real_symbol(void *handle, const char *name)
@@ -221,12 +238,13 @@ void hl_real_find(void)
     atomic_store(&hl_tracker.real_state, FOUND);
     NEXT(aligned_alloc, actual->memalign);
     NEXT(pvalloc, none);
-    NEXT(reallocarray, reallocarray_by_realloc);
     NEXT(pthread_setname_np, NULL);
     NEXT(quick_exit, NULL);
 
-    hl_tracker.foreign_malloc = actual->malloc != __libc_malloc;
+    hl_tracker.foreign_malloc = !is_libcs((void *)(uintptr_t)actual->malloc);
     hl_tracker.realloc_mark = hl_tracker.foreign_malloc ? HL_BELOW_FOREIGN : 0;
+    if (hl_tracker.foreign_malloc)
+        dl_iterate_phdr(find_foreign, NULL);
     hl_real real = *actual;
     if (hl_tracker.foreign_malloc) {
         /* realloc needs no wrapper: its hook keeps its mark over the call. */
@@ -250,7 +268,10 @@ void hl_real_find(void)
 /* What hl_tracker.real holds at first. `ready` looks for the real functions; while they are being looked for it says no. */
 static bool ready(void)
 {
-    hl_real_find();
+    if (atomic_load(&hl_tracker.real_state) == NOT_FOUND_YET) {
+        hl_real_find();
+        hl_tracker_join(); /* now, while no real function is at work: joining allocates */
+    }
     return atomic_load(&hl_tracker.real_state) == FOUND;
 }
 
@@ -278,11 +299,6 @@ static void *first_realloc(void *p, size_t n)
         memcpy(moved, p, had < n ? had : n);
     }
     return moved;
-}
-static void *first_reallocarray(void *p, size_t n, size_t size)
-{
-    ready();
-    return reallocarray_by_realloc(p, n, size);
 }
 static int first_posix_memalign(void **p, size_t alignment, size_t n)
 {
@@ -328,7 +344,6 @@ hl_tracker_data hl_tracker = {
              .free = first_free,
              .calloc = first_calloc,
              .realloc = first_realloc,
-             .reallocarray = first_reallocarray,
              .posix_memalign = first_posix_memalign,
              .aligned_alloc = first_aligned_alloc,
              .memalign = first_aligned_alloc,

@@ -44,7 +44,6 @@ typedef struct hl_real {
     void (*free)(void *);
     void *(*calloc)(size_t, size_t);
     void *(*realloc)(void *, size_t);
-    void *(*reallocarray)(void *, size_t, size_t);
     int (*posix_memalign)(void **, size_t, size_t);
     void *(*aligned_alloc)(size_t, size_t);
     void *(*memalign)(size_t, size_t);
@@ -99,6 +98,7 @@ typedef struct hl_tracker {
     hl_real actual;              /* what `real` stands for where that is a wrapper of ours */
     _Atomic uint32_t real_state; /* of the search */
     bool foreign_malloc;         /* `actual` is not libc's */
+    uintptr_t foreign_from, foreign_to; /* its object, then */
     _Atomic(char *) bootstrap;   /* blocks given out while the real functions were looked for; NULL: there were none */
     _Atomic size_t bootstrap_used;
 

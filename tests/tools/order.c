@@ -1,8 +1,8 @@
 /*
- * order OUT THREADS EVENTS SEED [storm] - blocks of every function of the malloc family, made, moved and freed by 1 to 64
+ * order OUT THREADS EVENTS SEED [storm | portable] - blocks of every function of the malloc family, made, moved and freed by 1 to 64
  * threads, which hand them to each other through a few boxes, so that what one thread frees another gets at once.
  * `storm`: mostly realloc, one arena, no thread caches: the old address of a moved block goes to another thread while
- * realloc is still at work.
+ * realloc is still at work. `portable`: only functions that every allocator has.
  */
 #include "truth.h"
 
@@ -23,7 +23,7 @@ static _Atomic(block *) boxes[BOXES];
 static block cells[MOST_THREADS * (BOXES + 2)];
 static pthread_barrier_t start, end;
 static uint64_t events_each, seed;
-static bool storm;
+static bool storm, portable;
 static truth truths[MOST_THREADS];
 
 static size_t some_size(uint64_t r)
@@ -38,7 +38,7 @@ static size_t some_size(uint64_t r)
 static void *make(uint64_t r, size_t bytes)
 {
     void *p = NULL;
-    switch ((r >> 50) % 16) {
+    switch (portable ? (r >> 50) % 4 : (r >> 50) % 16) {
     case 0:
         return calloc(1, bytes);
     case 1:
@@ -127,7 +127,8 @@ int main(int argc, char **argv)
     int threads = atoi(argv[2]);
     events_each = strtoull(argv[3], NULL, 0);
     seed = strtoull(argv[4], NULL, 0);
-    storm = argc > 5;
+    storm = argc > 5 && strcmp(argv[5], "storm") == 0;
+    portable = argc > 5 && strcmp(argv[5], "portable") == 0;
     if (storm)
         mallopt(M_ARENA_MAX, 1);
     pthread_barrier_init(&start, NULL, (unsigned)threads);
