@@ -29,6 +29,9 @@ static void fill_meta(hl_books *books, hl_batch_meta *meta, bool final, bool sto
         meta->events += p->allocations + p->frees + p->inherited_frees + p->unknown_frees;
         if (p->pid == (int32_t)books->session->root_pid && !meta->root_ended && p->ended) {
             meta->root_end_ns = p->end_ns;
+            /* With no parent command to tell, what is known of its process. */
+            meta->root_ended = p->ended == HL_ENDED_EXIT || p->ended == HL_ENDED_SIGNAL;
+            meta->root_status = p->ended == HL_ENDED_EXIT ? p->exit_status << 8 : p->exit_status;
         }
     }
     if (books->process_count == 1) {
