@@ -72,12 +72,11 @@ char *hl_share_text(char text[HL_NUMBER_BYTES], uint64_t part, uint64_t whole)
 
 int hl_time_parse(const char *text, uint64_t whole_ns, uint64_t *time_ns)
 {
-    if (text[0] < '0' || text[0] > '9') /* no sign, blank, nan or inf */
-        return -EINVAL;
+    size_t digits = strspn(text, "0123456789."); /* no sign, exponent, hexadecimal, nan or inf */
     char *end;
     double value = strtod(text, &end);
     double factor_ns;
-    if (end == text + 1 && text[0] == '0' && (text[1] == 'x' || text[1] == 'X'))
+    if (digits == 0 || text[0] == '.' || end != text + digits)
         return -EINVAL;
     if (strcmp(end, "%") == 0) {
         if (value > 100)
