@@ -213,7 +213,7 @@ static void tables_cut_paths_then_drop_columns_but_never_numbers(void **state)
                      "     1 B  33.3 %  extra  b.py:2\n");
     draw(&out, 36);
     assert_out(&out, "   Bytes   Share  Line\n"
-                     "123.5 MB  33.3 %  some/long…/a.py:1\n"
+                     "123.5 MB  33.3 %  some/…th/to/a.py:1\n"
                      "     1 B  33.3 %  b.py:2\n");
 }
 
