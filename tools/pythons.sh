@@ -5,6 +5,7 @@
 #                     (1.4 GB, about a minute). Needs root, for debootstrap and for entering it (tools/inside).
 #   --free-threaded   also the free-threaded builds of those whose source package Debian gives out: compiled here, three to
 #                     six minutes each. Needs root only to install the headers that the build wants.
+#                     With either: numpy for each version, in folders that only the tests use.
 #   --list            what the tests find on this machine, and what is absent
 #
 # All lies in ${HEAPLINE_PYTHONS:-${XDG_CACHE_HOME:-~/.cache}/heapline/pythons}, outside the checkout. What is there is not
@@ -56,18 +57,26 @@ debian() {
     debootstrap --variant=minbase --include="$packages" --keyring=$keyring $suite "$root.partial" $(mirror) sid >"$cache/$suite.log" 2>&1 ||
         { tail -5 "$cache/$suite.log" >&2; die "debootstrap failed (whole log: $cache/$suite.log); is the mirror reachable?"; }
     rm -rf "$root.partial"/var/cache/apt/archives/*.deb "$root.partial"/var/lib/apt/lists/*
-    numpy_for "$root.partial"
     touch "$root.partial/ready"
     mv "$root.partial" "$root"
     say "ready: $root"
 }
 
-# numpy where PyPI has a wheel for the version: tests and the demo that want it skip where it is not.
-numpy_for() {
-    local version
-    for version in $versions; do
-        python3 -m pip install -q --target "$1/usr/local/lib/python$version/dist-packages" --python-version "$version" \
-            --only-binary :all: --no-compile numpy >>"$cache/$suite.log" 2>&1 || say "no numpy for $version"
+# numpy for every version that heapline supports, where PyPI has a wheel: in a folder of its own for each, which the tests
+# put on PYTHONPATH, so that no interpreter of this machine is changed. Tests that want it skip where it is not.
+numpys() {
+    local version abi target
+    for version in 3.6 3.7 3.8 3.9 3.10 3.11 3.12 3.13 3.13t 3.14 3.14t 3.15 3.15t; do
+        target=$cache/numpy/$version
+        [ -e "$target" ] && continue
+        abi=cp${version/./}
+        case $version in 3.6 | 3.7) abi+=m ;; esac
+        rm -rf "$target.partial"
+        python3 -m pip install -q --disable-pip-version-check --target "$target.partial" --python-version "${version%t}" --abi "$abi" \
+            --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux_2_27_x86_64 \
+            --platform manylinux_2_28_x86_64 --only-binary :all: --ignore-requires-python --no-deps --no-compile numpy >>"$cache/numpy.log" 2>&1 &&
+            mv "$target.partial" "$target" || say "no numpy for $version (PyPI has no wheel, or cannot be reached: $cache/numpy.log)"
+        rm -rf "$target.partial"
     done
 }
 
@@ -110,8 +119,6 @@ free_threaded() {
                 make install
         ) >"$cache/built-${version}t.log" 2>&1 || { tail -5 "$cache/built-${version}t.log" >&2; die "compiling ${version}t failed"; }
         rm -rf "$cache/source/$version"
-        python3 -m pip install -q --target "$target/lib/python${version}t/site-packages" --python-version "$version" \
-            --abi "cp${version/./}t" --only-binary :all: --no-compile numpy >>"$cache/built-${version}t.log" 2>&1 || say "no numpy for ${version}t"
         touch "$target/ready"
         say "ready: $target/bin/python${version}t"
     done
@@ -132,4 +139,6 @@ flock -n 9 || { say "another run is at work here; waiting"; flock 9; }
 status=0
 (debian) || status=1
 [ -z "$free" ] || (free_threaded) || status=1
+mkdir -p "$cache/numpy"
+numpys
 exit $status

@@ -55,6 +55,17 @@ class Python:
     def has(self, module: str) -> bool:
         return self.run("-c", f"import {module}").returncode == 0
 
+    @property
+    def numpy(self) -> dict[str, str] | None:
+        """The environment in which this interpreter has numpy; None when it has none (tools/pythons.sh)."""
+        environment = {
+            "PYTHONPATH": str(cache_folder() / "numpy" / "{}.{}{}".format(*self.version, "t" * self.free_threaded))
+        }
+        for candidate in ({}, environment):
+            if self.run("-c", "import numpy", env={**os.environ, **candidate}).returncode == 0:
+                return candidate
+        return None
+
     def __str__(self) -> str:
         return f"CPython {self.full_version}{'t' * self.free_threaded}{' debug' * self.debug} ({self.path})"
 
