@@ -135,14 +135,18 @@ def candidates() -> list[tuple[Path, Path | None]]:
 def all_pythons() -> dict[str, Python]:
     """By id. Two builds of one kind are told apart by how they are linked (3.11, 3.11-static), else by patch level."""
     by_id: dict[str, Python] = {}
-    seen: set[tuple[str, Path | None]] = set()
+    seen: set[tuple[int, int]] = set()
     for path, root in candidates():
-        real = (os.path.realpath(path) if root is None else str(path), root)
-        if real in seen:
+        on_host = os.path.realpath(root / str(path).lstrip("/") if root else path)
+        try:
+            file = (os.stat(on_host).st_dev, os.stat(on_host).st_ino)  # one build may have several names
+        except OSError:
             continue
-        seen.add(real)
+        if file in seen:
+            continue
+        seen.add(file)
         python = probe(path, root)
-        if not python or (python.path, root) in {(other.path, other.root) for other in by_id.values()}:
+        if not python:
             continue
         linked = f"{python.kind}-{'static' if python.static else 'shared'}"
         for name in (python.kind, linked, f"{linked}-{python.full_version}"):

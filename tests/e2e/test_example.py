@@ -3,7 +3,7 @@
 import pytest
 from pythons import ROOT
 
-STATIONS = 12
+STATIONS = 40
 READINGS_BYTES = 100_000 * 3 * 8
 EXAMPLE = ROOT / "examples" / "stations.py"
 
@@ -18,13 +18,9 @@ def test_the_line_that_holds_the_memory_is_named(heapline, each_python):
     # Each station's smoothed readings stay alive, whole, through the view of their last hour.
     smoothed = READINGS_BYTES - 60 * 3 * 8
     held = profile.at_peak(function="smooth").bytes
-    assert STATIONS * smoothed * 0.9 < held < (STATIONS + 8) * READINGS_BYTES
+    assert STATIONS * smoothed * 0.8 < held < (STATIONS + 8) * READINGS_BYTES
     heaviest = profile.table("-n", "1")[0]
-    assert (heaviest["function"], heaviest["file"].rpartition("/")[2]) in {
-        ("smooth", "stations.py"),
-        ("<module>", "stations.py"),
-    }
-    assert profile.allocated(function="smooth", thread="station-1").bytes > 0 or each_python.version < (3, 8)
+    assert (heaviest["function"], heaviest["file"].rpartition("/")[2]) == ("smooth", "stations.py")
 
 
 def test_threads_have_their_python_names(heapline, each_python):
