@@ -266,7 +266,7 @@ class Heapline:
         python = python or default_python()
         command = [
             *python.prefix,
-            *([] if list(program[:1]) == ["--"] else [python.path]),
+            *([] if is_executable(program) else [python.path]),
             *self._program(program),
             *args,
         ]
@@ -299,7 +299,7 @@ class Heapline:
             str(self.binary),
             "run",
             *output,
-            *([] if list(program[:1]) == ["--"] else ["--python", python.path]),
+            *([] if is_executable(program) else ["--python", python.path]),
             *options,
             *self._program(program),
             *map(str, args),
@@ -346,6 +346,11 @@ class Heapline:
                 f"still running after {timeout} s\n{Finished(command, -9, text(expired.stdout), text(expired.stderr))}"
             ) from None
         return Finished(command, process.returncode, stdout or "", stderr or "")
+
+
+def is_executable(program: str | Path | Sequence[str]) -> bool:
+    """Whether it is ["--", "./server", ..], which needs no interpreter."""
+    return not isinstance(program, (str, Path)) and list(program[:1]) == ["--"]
 
 
 def find_binary() -> Path | None:
