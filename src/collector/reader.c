@@ -407,7 +407,12 @@ void hl_books_reclaim(hl_books *books)
         hl_reader *reader = books->readers[books->active[i]];
         if (!is_idle(books, reader))
             continue;
-        atomic_store(&hl_session_writer(books->session, reader->writer)->end, 0);
+        /* Only the end of the chunk that the reader stands in: a writer that has gone on in the meantime would otherwise
+         * take yet another chunk by `left` and `restart` before the reader has followed it by them. */
+        uint64_t end = reader->image->base + HL_CHUNKS_AT + (uint64_t)reader->chunk * HL_CHUNK_BYTES;
+        _Atomic uint64_t *theirs = &hl_session_writer(books->session, reader->writer)->end;
+        if (!atomic_compare_exchange_strong(theirs, &end, 0) && end != 0)
+            continue;
         reader->wanted = true;
         asked++;
     }
