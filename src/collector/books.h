@@ -60,6 +60,7 @@ typedef struct hl_process {
     bool signalled;    /* how it ended, when status_known */
     uint32_t looked;   /* how often it was looked at from outside */
     bool gone;         /* the kernel says that it has ended; perhaps not yet how */
+    bool looked_for;   /* and all slots have been looked at since */
     uint64_t gone_ns;
     uint32_t end_tree_number; /* number of the tree's last peak when it ended */
     bool forked;              /* frees of blocks that it does not know are frees of its parent's blocks */

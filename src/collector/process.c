@@ -522,7 +522,9 @@ void hl_processes_check(hl_books *books)
         }
         if (process->pidfd < 0 && !process->gone && kill(process->pid, 0) && errno == ESRCH)
             process->gone = true;
-        if (process->gone && !process->images) {
+        if (process->gone && !process->images && !process->followed && !process->looked_for) {
+            process->looked_for = true; /* it may have registered since the slots were last looked at */
+        } else if (process->gone && !process->images) {
             if (!process->followed && !process->reason.at) {
                 static const char text[] = "not followed: it ended before it could be looked at";
                 process->reason = (hl_text){text, sizeof text - 1};
