@@ -133,12 +133,12 @@ static void discover_writers(hl_books *books)
         if (state == HL_WRITER_FREE)
             continue;
         uint64_t end = atomic_load_explicit(&writer->end, memory_order_acquire);
-        uint32_t process = writer->process;
         if (end == 0) {
             if (state == HL_WRITER_ENDED)
                 free_writer_slot(writer); /* never wrote */
             continue;
         }
+        uint32_t process = writer->process; /* filled before `end` is */
         hl_image *image = process < HL_MAX_PROCESSES ? books->images[process] : NULL;
         if (!image)
             continue;
