@@ -32,6 +32,20 @@ uint32_t hl_row_forwarded(hl_books *books, uint32_t row, bool block)
     return key[row].forward = to;
 }
 
+/* Blocks born in tick old_tick join the cells. Those of them that go within the same tick are taken off by the next call. */
+void hl_row_settle(hl_books *books, uint32_t row)
+{
+    hl_row *r = &books->rows.row[row];
+    uint64_t live = r->allocated - r->freed;
+    uint32_t blocks = (uint32_t)(r->allocations - r->frees);
+    if (live == r->old_live && blocks == r->old_blocks)
+        return;
+    hl_cells_add(&books->cells, row, r->old_tick, HL_CELL_ALIVE, (int64_t)blocks - r->old_blocks,
+                 (int64_t)(live - r->old_live));
+    r->old_live = live;
+    r->old_blocks = blocks;
+}
+
 hl_row *hl_row_refresh(hl_books *books, hl_process *process, uint32_t row)
 {
     if (books->rows.row[row].stamp == HL_STAMP_FORWARD)
@@ -53,11 +67,7 @@ hl_row *hl_row_refresh(hl_books *books, hl_process *process, uint32_t row)
         r->tree_number = books->tree_number;
     }
     if (r->old_tick != books->cells.tick) { /* what was born in that tick and is still there has outlived it */
-        if (live != r->old_live || blocks != r->old_blocks)
-            hl_cells_add(&books->cells, row, r->old_tick, HL_CELL_ALIVE, (int64_t)blocks - r->old_blocks,
-                         (int64_t)(live - r->old_live));
-        r->old_live = live;
-        r->old_blocks = blocks;
+        hl_row_settle(books, row);
         r->old_tick = books->cells.tick;
     }
     hl_rows_mark_dirty(&books->rows, row);

@@ -216,6 +216,8 @@ hl_applied hl_apply(hl_books *books, hl_reader *reader, const uint64_t *limit, u
 uint32_t hl_row_forwarded(hl_books *books, uint32_t row, bool block);
 /* A block that was born before the tick at hand is gone (sign 1) or is back after all (-1). */
 void hl_row_old_gone(hl_books *books, uint32_t row, uint32_t born_ms, uint32_t died_ms, int64_t blocks, int64_t bytes);
+/* What is alive of the row and was born in the tick it was last touched in joins the cells. */
+void hl_row_settle(hl_books *books, uint32_t row);
 /* Brings a row up to date with its process's stamp, before it changes. Returns the row (or the one that took over). */
 hl_row *hl_row_refresh(hl_books *books, hl_process *process, uint32_t row);
 uint32_t hl_reader_row(hl_books *books, hl_reader *reader, unsigned slot, unsigned allocator);

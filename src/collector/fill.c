@@ -248,14 +248,16 @@ static void settle_forwarded(hl_books *books)
 
 void hl_books_fill(hl_books *books, hl_batch *batch, bool final, bool stopped)
 {
-    /* Rows that were touched get up to date with the tick at hand, so that their cells are complete. */
+    /* Rows that were touched get up to date, so that their cells are complete: what is alive adds up to the heap. */
     hl_rows *rows = &books->rows;
     if (books->forwarded)
         settle_forwarded(books);
     for (uint32_t i = 0; i < rows->dirty_count; i++) {
         uint32_t row = rows->dirty[i];
-        if (rows->row[row].stamp != HL_STAMP_FORWARD && rows->key[row].process)
-            hl_row_refresh(books, books->processes[rows->key[row].process - 1], row);
+        if (rows->row[row].stamp == HL_STAMP_FORWARD || !rows->key[row].process)
+            continue;
+        hl_row_refresh(books, books->processes[rows->key[row].process - 1], row);
+        hl_row_settle(books, row); /* of the tick at hand too: the row may not be touched again */
     }
 
     batch->complete = books->coarsened;

@@ -226,6 +226,21 @@ def test_shares_of_the_peak_add_up_across_checkpoints(heapline):
     assert profile.at_peak(function="first").bytes == 0
 
 
+def test_any_moment_of_a_recording_adds_up(heapline):
+    profile = heapline.run("""
+        import random, time
+        random.seed(1)
+        keep, end = [], time.time() + 2.6
+        while time.time() < end:  # several checkpoints; lines that are never run again after one
+            exec(f"keep.append([bytearray(random.randrange(2000)) for _ in range(20)])  #{time.time()}")
+            if len(keep) > 200:
+                del keep[random.randrange(200)]
+            time.sleep(0.001)
+        """)
+    for percent in range(0, 101, 4):
+        assert profile.json("table", "--at", f"{percent}%")["exact"], percent
+
+
 def test_a_running_recording_says_so(heapline):
     path = heapline.folder / "r.heapline"
     handmade.write(path, meta={"state": "running", "exit_status": None, "root_end_ns": None})

@@ -175,6 +175,30 @@ static void new_peak_takes_back_shares_of_rows_that_nobody_touches(void **state)
     close_fixture(&f);
 }
 
+static void every_checkpoint_has_all_that_is_alive_in_cells(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, 0);
+    ring_process p = ring_join(f.mapped, getpid(), getppid(), 0);
+    ring_writer w = ring_begin(&p, 1);
+    ring_code(&w, 0x1000, "a.py", "f");
+    w.stack = ring_node(&w, ring_root(&w), 0x1000, 2, true);
+    ring_malloc(&w, AT(1), 1000);
+    ring_malloc(&w, AT(2), 500);
+    read_all(&f);
+    for (int checkpoint = 0; checkpoint < 2; checkpoint++) { /* within the tick in which the blocks were born */
+        hl_batch_clear(&f.batch);
+        hl_books_fill(f.books, &f.batch, checkpoint, false);
+        assert_int_equal(f.batch.cells.n, 1);
+        assert_int_equal(f.batch.cells.row[0].died, -1);
+        assert_int_equal(f.batch.cells.row[0].bytes, first_process(&f)->heap);
+        ring_free(&w, AT(2));
+        read_all(&f);
+    }
+    close_fixture(&f);
+}
+
 static void realloc_never_has_both_blocks_in_the_heap(void **state)
 {
     (void)state;
@@ -489,6 +513,7 @@ int main(void)
         cmocka_unit_test(block_freed_by_the_next_word_counts_for_the_peak),
         cmocka_unit_test(of_equal_peaks_the_first_counts),
         cmocka_unit_test(new_peak_takes_back_shares_of_rows_that_nobody_touches),
+        cmocka_unit_test(every_checkpoint_has_all_that_is_alive_in_cells),
         cmocka_unit_test(realloc_never_has_both_blocks_in_the_heap),
         cmocka_unit_test(realloc_of_an_unknown_block_is_an_unknown_free),
         cmocka_unit_test(temporaries_are_counted_by_later_allocations_of_their_thread),
