@@ -123,6 +123,8 @@ static const char *reason_against(const hl_layout *layout)
 
 /* -------------------------------------------------------------------------------------------------- starting */
 
+static const char MAIN_THREAD[] = "MainThread"; /* as threading calls it */
+
 /* The walk until the interpreter is initialised: it chooses its allocators in that time. */
 static uint64_t walk_starting(hl_wire_writer *w, bool epoch_changed)
 {
@@ -131,6 +133,8 @@ static uint64_t walk_starting(hl_wire_writer *w, bool epoch_changed)
         if (!hl_python.is_initialized || hl_python.is_initialized()) {
             hl_python.compare_always = hl_python.recording != HL_RECORDING_OBJECTS;
             hl_tracker.walk = hl_python.gave_up ? NULL : hl_python.walk;
+            if (w->tid == hl_tracker.pid && w != hl_tracker.shared)
+                hl_put_text(w, HL_TEXT_PYTHON_NAME, MAIN_THREAD, sizeof MAIN_THREAD - 1);
         }
     }
     return hl_python.walk(w, epoch_changed);

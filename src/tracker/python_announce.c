@@ -164,6 +164,25 @@ static void put_text(code_writer *c, const text *t)
     }
 }
 
+uint32_t hl_python_text(const char *object, char *to, uint32_t room)
+{
+    text t = text_of_str(object);
+    uint32_t at = 0;
+    for (uint64_t i = 0; i < t.length; i++) {
+        char bytes[4];
+        unsigned n = 1;
+        if (t.unit)
+            n = encode(character(&t, i), bytes);
+        else
+            bytes[0] = ((const char *)t.data)[i];
+        if (at + n > room)
+            break;
+        memcpy(to + at, bytes, n);
+        at += n;
+    }
+    return at;
+}
+
 /* The key of the cache: code of one image, one version. */
 static uint64_t code_key(const char *code, uint32_t version)
 {

@@ -137,6 +137,8 @@ uint64_t hl_python_cut_node(void);
 
 /* python_announce.c: tells the collector of the nodes of frames[..at] that it may not know. */
 void hl_python_announce(hl_wire_writer *w, uint32_t at);
+/* A str (2.7: also bytes) as UTF-8, cut where there is no room for a whole character. Returns the bytes. */
+uint32_t hl_python_text(const char *object, char *to, uint32_t room);
 
 /* python_codes.c */
 void hl_python_codes_watch(void);
