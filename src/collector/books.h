@@ -16,6 +16,7 @@
 #include "collector.h"
 #include "live.h"
 #include "maps.h"
+#include "oom.h"
 #include "rows.h"
 #include "tree.h"
 #include "wire.h"
@@ -187,6 +188,7 @@ typedef struct hl_books {
 
     hl_pieces pieces;     /* room for mapping.c */
     uint64_t root_end_ns; /* when its parent said so; 0: not yet */
+    hl_oom oom;           /* of the program itself */
     uint64_t oom_limit;   /* see hl_batch_meta */
     hl_text oom_scope;
     uint64_t words, broken_writers, reclaimed;

@@ -157,6 +157,8 @@ static hl_process *new_process(hl_books *books, int32_t pid)
                   &(struct epoll_event){.events = EPOLLIN, .data.u32 = process->id});
     process->gone_ns = books->now_ns;
     hl_process_stamp(books, process);
+    if (pid == (int32_t)books->session->root_pid)
+        hl_oom_begin(&books->oom, pid);
     if (!process->gone)
         hl_sampler_begin(books, process);
     return process;
@@ -201,6 +203,17 @@ void hl_process_add_child(hl_books *books, hl_process *parent, int32_t pid, uint
 
 /* ---------------------------------------------------------------------------------------------------------- status */
 
+/* The program died of SIGKILL. */
+static void ask_for_memory(hl_books *books)
+{
+    char scope[1024];
+    uint64_t limit_bytes;
+    if (books->oom_limit == 0 && hl_oom_happened(&books->oom, &limit_bytes, scope, sizeof scope)) {
+        books->oom_limit = limit_bytes;
+        books->oom_scope = hl_tree_text(&books->tree, scope, (uint32_t)strlen(scope));
+    }
+}
+
 void hl_process_status(hl_books *books, hl_process *process, int32_t wait_status)
 {
     process->status_known = true;
@@ -209,6 +222,8 @@ void hl_process_status(hl_books *books, hl_process *process, int32_t wait_status
         process->ended = process->ended ? HL_ENDED_SIGNAL : process->ended;
         process->exit_status = WTERMSIG(wait_status);
         process->signalled = true;
+        if (WTERMSIG(wait_status) == SIGKILL && process->pid == (int32_t)books->session->root_pid)
+            ask_for_memory(books);
     } else {
         process->ended = process->ended ? HL_ENDED_EXIT : process->ended;
         process->exit_status = WEXITSTATUS(wait_status);

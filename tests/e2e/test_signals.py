@@ -419,50 +419,66 @@ os._exit(4)
 # ------------------------------------------------------------------------------------------------------- out of memory
 
 
+def cgroup_folders():
+    """The memory cgroups that this process is in, version 2 first, with the names of the limit."""
+    mine = dict(line.strip().split(":", 2)[1:] for line in open("/proc/self/cgroup"))
+    for line in open("/proc/self/mountinfo"):
+        fields, behind = line.split(" - ")
+        mount, kind, options = fields.split()[4], behind.split()[0], behind.split()[-1]
+        if kind == "cgroup2":
+            yield mount + mine.get("", "/").rstrip("/"), "memory.max", "memory.swap.max"
+            yield mount, "memory.max", "memory.swap.max"
+        elif kind == "cgroup" and "memory" in options.split(","):
+            yield mount + mine.get("memory", "/").rstrip("/"), "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"
+
+
 @pytest.fixture
 def small_cgroup():
-    """A cgroup with 100 MB for whoever moves in."""
-    own = next((line.split(":")[2].strip() for line in open("/proc/self/cgroup") if line.startswith("0::")), None)
-    root = "/sys/fs/cgroup" + (own or "")
-    group = f"{root.rstrip('/')}/heapline-test-{os.getpid()}"
-    for parent in (root, "/sys/fs/cgroup"):
-        group = f"{parent.rstrip('/')}/heapline-test-{os.getpid()}"
+    """A cgroup with 120 MB for whoever moves in."""
+    for parent, limit, swap in cgroup_folders():
+        group = f"{parent}/heapline-test-{os.getpid()}"
         try:
-            if own is None or "memory" not in open(f"{parent}/cgroup.subtree_control").read():
-                continue
             os.mkdir(group)
-            with open(group + "/memory.max", "w") as file:
-                file.write("100000000")
-            if os.path.exists(group + "/memory.swap.max"):
-                with open(group + "/memory.swap.max", "w") as file:
-                    file.write("0")
         except OSError:
             continue
+        try:
+            with open(f"{group}/{limit}", "w") as file:
+                file.write(str(LIMIT))
+        except OSError:
+            os.rmdir(group)
+            continue
+        if os.path.exists(f"{group}/{swap}"):
+            with open(f"{group}/{swap}", "w") as file:
+                file.write("0" if "max" in swap else str(LIMIT))
         yield group
-        for _ in range(100):
-            try:
-                os.rmdir(group)
-                return
-            except OSError:
-                time.sleep(0.05)
+        wait_for(lambda: not open(group + "/cgroup.procs").read())
+        os.rmdir(group)
         return
-    pytest.skip("this machine lets nobody make a cgroup v2 with memory.max")
+    pytest.skip("this machine lets nobody make a cgroup with a memory limit")
+
+
+LIMIT = 120 << 20
 
 
 def test_out_of_memory_names_the_limit_and_what_held_it(heapline, python, small_cgroup):
-    program = f"""
-import os, time
-open("{small_cgroup}/cgroup.procs", "w").write(str(os.getpid()))
+    (heapline.folder / "program.py").write_text("""
 def load():
     kept = []
     while True:
         kept.append(b"x" * 1_000_000)
-        time.sleep(0.001)
 load()
-"""
-    profile = heapline.run(program, python=python, check=False)
-    assert profile.exit == -signal.SIGKILL, profile.finished
+""")
+    run = heapline("run", "-o", "x.heapline", "--python", python.path, "program.py",
+                   prefix=["sh", "-c", f'echo $$ > {small_cgroup}/cgroup.procs; exec "$@"', "sh"])
+    profile = heapline.profile(heapline.folder / "x.heapline")
+    assert run.exit == -signal.SIGKILL, run
     assert adds_up(profile)["live"] > 60_000_000
-    assert profile.value("SELECT value FROM meta WHERE key = 'oom_limit'") == 100_000_000
-    assert "out of memory" in profile.stderr and "100" in profile.stderr.splitlines()[0]
-    assert "program.py:7" in profile.stderr
+    assert profile.value("SELECT value FROM meta WHERE key = 'oom_limit'") == LIMIT
+    first = run.stderr.splitlines()[0]
+    assert "out of memory" in first and "125.8 MB" in first and os.path.basename(small_cgroup) in first
+    assert "program.py:5" in run.stderr
+
+
+def test_a_plain_sigkill_is_not_called_out_of_memory(heapline, python):
+    run = heapline.run("import os\nos.kill(os.getpid(), 9)\n", python=python, check=False)
+    assert "out of memory" not in run.stderr and "SIGKILL" in run.stderr
