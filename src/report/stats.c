@@ -320,7 +320,7 @@ static void put_top_lines(hl_report *r, const hl_weight *sites, bool by_count, h
         {.title = "", .drop = 3, .style = HL_CYAN},
         {.title = "Blocks", .right = true, .drop = 2},
         {.title = "Line", .least = 18, .style = HL_GREEN},
-        {.title = "Function", .least = 12},
+        {.title = "Function", .least = 22},
         {.title = "Source", .drop = 5, .least = 24, .tail = true, .style = HL_DIM},
     };
     static const hl_column by_count_columns[] = {
@@ -329,7 +329,7 @@ static void put_top_lines(hl_report *r, const hl_weight *sites, bool by_count, h
         {.title = "", .drop = 3, .style = HL_CYAN},
         {.title = "Bytes", .right = true, .drop = 2},
         {.title = "Line", .least = 18, .style = HL_GREEN},
-        {.title = "Function", .least = 12},
+        {.title = "Function", .least = 22},
         {.title = "Source", .drop = 5, .least = 24, .tail = true, .style = HL_DIM},
     };
     uint32_t n, top = r->rows ? (uint32_t)r->rows : TOP;

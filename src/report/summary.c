@@ -101,8 +101,8 @@ static void write_text(hl_report *r, const row *rows, uint32_t n)
         {.title = "Own", .right = true, .style = HL_BOLD},
         {.title = "Share", .right = true, .drop = 3},
         {.title = "Own blocks", .right = true, .drop = 1},
-        {.title = "Function", .least = 14},
-        {.title = "File", .least = 16, .style = HL_GREEN},
+        {.title = "Function", .least = 22},
+        {.title = "File", .least = 18, .style = HL_GREEN},
     };
     const hl_model *m = r->model;
     hl_weight total = r->view.total, rest = {0};

@@ -127,7 +127,7 @@ static void write_text(hl_report *r, const hl_ranked *ranked, uint32_t n)
         {.title = "", .drop = 4, .style = HL_CYAN},
         {.title = "Blocks", .right = true, .drop = 1},
         {.title = "Line", .least = 18, .style = HL_GREEN},
-        {.title = "Function", .least = 12},
+        {.title = "Function", .least = 22},
         {.title = "Source", .drop = 5, .least = 24, .tail = true, .style = HL_DIM},
     };
     hl_out_put(&r->out, "\n");

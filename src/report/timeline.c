@@ -85,7 +85,7 @@ static void put_cell(hl_report *r, const plot *p, int column, int row)
     bool rss = p->rss[column] >= 0 && (int)((double)p->rss[column] / height) == row;
     if (p->rss[column] >= 0 && (uint64_t)p->rss[column] >= p->top && row == PLOT_ROWS - 1)
         rss = true;
-    if (rss && eighth < 8) {
+    if (rss) {
         hl_out_style(&r->out, HL_YELLOW);
         hl_out_put(&r->out, hl_glyph(&r->out, "•", "."));
         hl_out_style(&r->out, HL_PLAIN);
