@@ -25,6 +25,16 @@ static void put_ending(hl_grid *grid, const hl_process *p)
         hl_grid_text(grid, "not seen");
 }
 
+/* "python x.py" of "/usr/bin/python x.py": the arguments say more than where the interpreter lies. */
+static const char *without_directory(const char *command)
+{
+    const char *name = command;
+    for (const char *at = command; *command == '/' && *at && *at != ' '; at++)
+        if (*at == '/')
+            name = at + 1;
+    return *name && *name != ' ' ? name : command;
+}
+
 /* "│  └─ " of a row: which of its ancestors have further children below. */
 static void put_branch(const hl_report *r, uint32_t row, const uint32_t *last_child, char *text, size_t bytes)
 {
@@ -86,7 +96,7 @@ static void write_text(hl_report *r, const uint32_t *order, const uint32_t *last
         {.title = "Ran for", .right = true, .drop = 4},
         {.title = "Ended", .style = HL_YELLOW},
         {.title = "Python", .drop = 1},
-        {.title = "Command", .least = 16},
+        {.title = "Command", .least = 16, .tail = true},
     };
     const hl_model *m = r->model;
     hl_out_put(&r->out, "\n");
@@ -113,7 +123,7 @@ static void write_text(hl_report *r, const uint32_t *order, const uint32_t *last
         hl_grid_time(&grid, p->end_ns - p->start_ns);
         put_ending(&grid, p);
         hl_grid_text(&grid, p->python);
-        hl_grid_text(&grid, *p->command ? p->command : p->executable);
+        hl_grid_text(&grid, without_directory(*p->command ? p->command : p->executable));
     }
     hl_grid_end(&grid);
     bool first = true;

@@ -100,7 +100,7 @@ static void write_text(hl_report *r, const row *rows, uint32_t n)
         {.title = "", .drop = 5, .style = HL_CYAN},
         {.title = "Own", .right = true, .style = HL_BOLD},
         {.title = "Share", .right = true, .drop = 3},
-        {.title = "Own blocks", .right = true, .drop = 1},
+        {.title = "Blocks", .right = true, .drop = 1},
         {.title = "Function", .least = 22},
         {.title = "File", .least = 18, .style = HL_GREEN},
     };
