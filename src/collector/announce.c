@@ -29,11 +29,46 @@ static uint32_t words_for(uint64_t head_words, uint64_t bytes, uint64_t left)
 
 /* ----------------------------------------------------------------------------------------------------------- nodes */
 
+static bool is_folded(const hl_books *books, const hl_name *name)
+{
+    return !(name->node & HL_STAND_IN) && books->tree.node[name->node].kind == HL_NODE_DEEPER;
+}
+
+/* A stack that was folded away is used again: it gets a node of its own again, if its callers' names are still known. What
+ * it did before stays in "(deeper)". So nothing that becomes heavy later is hidden by having been light once. */
+static void bring_back(hl_books *books, hl_image *image, hl_name *name)
+{
+    enum { DEEPEST = 1024 };
+    hl_name *chain[DEEPEST];
+    unsigned n = 0;
+    hl_tree *tree = &books->tree;
+    uint32_t parent = HL_NODE_TOP;
+    for (hl_name *at = name;;) {
+        if (n == DEEPEST || !at->code)
+            return;
+        chain[n++] = at;
+        if (at->parent == image->names.root)
+            break;
+        at = hl_names_find(&image->names, at->parent);
+        if (!at || at->node & HL_STAND_IN)
+            return;
+        if (!is_folded(books, at)) {
+            parent = at->node;
+            break;
+        }
+    }
+    while (n-- > 0) {
+        chain[n]->node = parent = hl_tree_node(tree, parent, HL_NODE_PYTHON, chain[n]->code, chain[n]->instruction);
+        books->folded_stacks -= books->folded_stacks > 0;
+    }
+}
+
 uint32_t hl_node_named(hl_books *books, hl_image *image, uint64_t id)
 {
     hl_name *name = hl_names_find(&image->names, id);
     if (name) {
-        name->used = 1;
+        if (is_folded(books, name))
+            bring_back(books, image, name);
         return name->node;
     }
     if (id == 0)
@@ -65,10 +100,7 @@ void hl_rows_move(hl_books *books, uint32_t from, uint32_t to)
             continue;
         }
         hl_row_refresh(books, process, other);
-        hl_rows_add_up(rows, other, row);
-        rows->key[row].waiting = (uint32_t)(rows->row[row].allocations - rows->row[row].frees);
-        rows->key[row].forward = other;
-        rows->row[row].stamp = HL_STAMP_FORWARD;
+        hl_rows_forward(rows, row, other);
         books->forwarded++;
     }
 }
@@ -81,8 +113,7 @@ static bool place_node(hl_books *books, hl_image *image, const hl_waiting *n)
         hl_name *name = hl_names_find(&image->names, n->parent);
         if (!name || name->node & HL_STAND_IN)
             return false;
-        parent = name->node;
-        name->used = 1;
+        parent = hl_node_named(books, image, n->parent);
     }
     uint32_t code = hl_names_code(&image->names, n->code_address, n->version);
     if (!code)
@@ -90,20 +121,20 @@ static bool place_node(hl_books *books, hl_image *image, const hl_waiting *n)
     hl_tree *tree = &books->tree;
     hl_name *name = hl_names_find(&image->names, n->id);
     uint32_t known = name ? name->node : HL_STAND_IN;
-    if (name && !(known & HL_STAND_IN)) {
-        name->used = 1;
-        if (tree->node[known].kind == HL_NODE_PYTHON &&
-            (tree->node[known].parent != parent || tree->node[known].instruction != n->instruction))
+    if (name && !(known & HL_STAND_IN) && name->code) {
+        name->serial = ++image->names.serial;
+        if (name->parent != n->parent || name->instruction != n->instruction)
             image->names.collisions++; /* the first meaning stays: what was counted under it was its own */
         return true;
     }
-    /* Below a folded node everything is folded. */
-    uint32_t node = tree->node[parent].kind == HL_NODE_DEEPER
-                        ? parent
-                        : hl_tree_node(tree, parent, HL_NODE_PYTHON, code, n->instruction);
-    if (name)
+    bool deeper = tree->node[parent].kind == HL_NODE_DEEPER; /* its callers could not be brought back */
+    uint32_t node = deeper ? parent : hl_tree_node(tree, parent, HL_NODE_PYTHON, code, n->instruction);
+    if (name && known & HL_STAND_IN)
         hl_rows_move(books, known, node);
-    hl_names_set(&image->names, n->id, node);
+    name = hl_names_set(&image->names, n->id, node);
+    name->parent = n->parent;
+    name->code = code;
+    name->instruction = n->instruction;
     return true;
 }
 

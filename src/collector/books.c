@@ -13,6 +13,7 @@ void hl_books_init(hl_books *books, hl_session *session, uint32_t tick_ms)
     books->epoll = epoll_create1(EPOLL_CLOEXEC);
     books->tick_ms = tick_ms;
     books->tree_number = 1;
+    books->stacks_kept = 64 << 10;
     books->epoch = 1;
     books->chunk_held = hl_zeroed(session->chunks);
     hl_rows_init(&books->rows);

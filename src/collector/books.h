@@ -184,7 +184,8 @@ typedef struct hl_books {
     uint32_t tick_rows; /* of all processes */
     bool coarsened;     /* the profile needs everything anew: ticks doubled or rows folded */
     uint64_t folded_stacks;
-    uint32_t forwarded; /* rows that others have taken over and whose cells are not yet renumbered */
+    uint32_t stacks_kept; /* the budget */
+    uint32_t forwarded;   /* rows that others have taken over and whose cells are not yet renumbered */
 
     hl_pieces pieces;     /* room for mapping.c */
     uint64_t root_end_ns; /* when its parent said so; 0: not yet */
@@ -361,6 +362,14 @@ uint32_t hl_thread_of(hl_books *books, hl_image *image, int32_t tid);
 /* Its row among the groups, given when it is first asked for. */
 uint32_t hl_thread_group(hl_books *books, uint32_t thread, hl_process *process);
 void hl_thread_name(hl_books *books, uint32_t thread, hl_text_kind kind, const void *name, uint64_t bytes);
+
+/* ------------------------------------------------------------------------------------------------------- fold.c */
+
+/* Between passes: whether there are too many stacks; folds the lightest. */
+bool hl_fold_is_due(const hl_books *books);
+void hl_fold(hl_books *books);
+/* After rows were forwarded: cells get the new numbers, numbers that nothing names are free again. */
+void hl_settle_forwarded(hl_books *books);
 
 /* ------------------------------------------------------------------------------------------------------ ticks.c */
 

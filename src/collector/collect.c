@@ -180,6 +180,8 @@ static void run(hl_collector *c)
             if (is_over(c, now_ns))
                 return;
         }
+        if (hl_fold_is_due(books))
+            hl_fold(books);
         if (books->process_count && hl_checkpoint_is_due(&c->checkpoint, now_ns))
             hl_checkpoint_begin(&c->checkpoint, books, false, false);
         c->idle = words ? 0 : c->idle + 1;

@@ -223,35 +223,12 @@ static void fill_cell(hl_batch *batch, const hl_cell *c)
     to->bytes = c->bytes;
 }
 
-/* Rows that others have taken over: their cells get the new number, and nothing names them any more but live blocks. */
-static uint32_t row_that_took_over(void *argument, uint32_t row)
-{
-    hl_books *books = argument;
-    return books->rows.row[row].stamp == HL_STAMP_FORWARD ? hl_row_forwarded(books, row, false) : row;
-}
-
-static void settle_forwarded(hl_books *books)
-{
-    hl_cells_renumber(&books->cells, row_that_took_over, books);
-    for (uint32_t i = 0; i < books->active_count; i++) {
-        hl_reader *reader = books->readers[books->active[i]];
-        memset(reader->rows, 0, sizeof reader->rows);
-        for (uint32_t k = 0; k < reader->unmapped.count; k++) {
-            hl_piece *piece = &reader->unmapped.piece[k];
-            if (piece->row)
-                piece->row = row_that_took_over(books, piece->row);
-        }
-    }
-    books->forwarded = 0;
-    books->coarsened = true;
-}
-
 void hl_books_fill(hl_books *books, hl_batch *batch, bool final, bool stopped)
 {
     /* Rows that were touched get up to date, so that their cells are complete: what is alive adds up to the heap. */
     hl_rows *rows = &books->rows;
     if (books->forwarded)
-        settle_forwarded(books);
+        hl_settle_forwarded(books);
     for (uint32_t i = 0; i < rows->dirty_count; i++) {
         uint32_t row = rows->dirty[i];
         if (rows->row[row].stamp == HL_STAMP_FORWARD || !rows->key[row].process)

@@ -36,6 +36,10 @@ static inline uint64_t hl_block_key(const hl_block *b) { return b->where & HL_AD
 static inline uint32_t hl_block_thread(const hl_block *b) { return (uint32_t)(b->where >> HL_ADDRESS_BITS); }
 static inline uint64_t hl_block_size(const hl_block *b) { return b->what & HL_BLOCK_SIZE_MASK; }
 static inline uint32_t hl_block_row(const hl_block *b) { return (uint32_t)(b->what >> HL_BLOCK_SIZE_BITS); }
+static inline void hl_block_set_row(hl_block *b, uint32_t row)
+{
+    b->what = (b->what & HL_BLOCK_SIZE_MASK) | (uint64_t)row << HL_BLOCK_SIZE_BITS;
+}
 
 typedef struct hl_live {
     hl_block *slots;

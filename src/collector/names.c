@@ -4,9 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Names of nodes that were folded away must stay known while the program may still use them without announcing them
- * again: it remembers 64 k. Past this many names, those not used for longest are forgotten. */
-enum { MOST_NAMES = 1 << 20 };
+/* The program remembers 64 k nodes as announced, one for each value of the id modulo 64 k, and announces others again
+ * before it names them (tracker/python_private.h, HL_NODES_KNOWN). So of many names those suffice that were the last in
+ * their place, and the most recent ones, since rings are not read in the order of announcements. */
+enum { REMEMBERED = 1 << 16, RECENT = 1 << 16, MOST_NAMES = 256 << 10 };
 
 static uint32_t home(uint64_t id, uint32_t mask) { return (uint32_t)(id * UINT64_C(0x9e3779b97f4a7c15) >> 32) & mask; }
 
@@ -37,51 +38,72 @@ hl_name *hl_names_find(hl_names *names, uint64_t id)
     }
 }
 
-/* Room for more: twice as many places, or, when there are too many names, without those that were not used lately. */
+static bool is_later(uint32_t a, uint32_t b) { return (int32_t)(a - b) > 0; }
+
+/* Forgets names that the program announces again before it uses them. */
+static void forget(hl_names *names)
+{
+    const hl_name **last = hl_zeroed(REMEMBERED * sizeof *last);
+    for (uint32_t i = 0; i <= names->mask; i++) {
+        const hl_name *n = &names->name[i];
+        if (n->id && (!last[n->id % REMEMBERED] || is_later(n->serial, last[n->id % REMEMBERED]->serial)))
+            last[n->id % REMEMBERED] = n;
+    }
+    hl_name *kept = hl_zeroed(((size_t)names->mask + 1) * sizeof *kept);
+    names->count = 0;
+    for (uint32_t i = 0; i <= names->mask; i++) {
+        const hl_name *n = &names->name[i];
+        if (!n->id ||
+            (n->id != names->root && last[n->id % REMEMBERED] != n && is_later(names->serial - RECENT, n->serial)))
+            continue;
+        uint32_t at = home(n->id, names->mask);
+        while (kept[at].id)
+            at = (at + 1) & names->mask;
+        kept[at] = *n;
+        names->count++;
+    }
+    free(last);
+    free(names->name);
+    names->name = kept;
+}
+
 static void make_room(hl_names *names)
 {
+    if (names->count >= MOST_NAMES) {
+        forget(names);
+        return;
+    }
     hl_name *old = names->name;
     uint32_t places = names->mask + 1;
-    bool forget = names->count >= MOST_NAMES;
-    if (!forget)
-        names->mask = names->mask * 2 + 1;
+    names->mask = names->mask * 2 + 1;
     names->name = hl_zeroed(((size_t)names->mask + 1) * sizeof *names->name);
-    names->count = 0;
     for (uint32_t i = 0; i < places; i++) {
-        if (!old[i].id || (forget && !old[i].used && old[i].id != names->root))
+        if (!old[i].id)
             continue;
         uint32_t at = home(old[i].id, names->mask);
         while (names->name[at].id)
             at = (at + 1) & names->mask;
         names->name[at] = old[i];
-        names->name[at].used = 0;
-        names->count++;
     }
     free(old);
-    if (names->count >= MOST_NAMES) { /* all were used: then none is older than another */
-        memset(names->name, 0, ((size_t)names->mask + 1) * sizeof *names->name);
-        names->count = 0;
-        hl_names_set(names, names->root, HL_NODE_PLAIN);
-    }
 }
 
-void hl_names_set(hl_names *names, uint64_t id, uint32_t node)
+hl_name *hl_names_set(hl_names *names, uint64_t id, uint32_t node)
 {
-    if (id == 0)
-        return;
     hl_name *n = hl_names_find(names, id);
     if (n) {
         n->node = node;
-        n->used = 1;
-        return;
+        n->serial = ++names->serial;
+        return n;
     }
-    if (names->count >= names->mask / 2 || names->count >= MOST_NAMES)
+    if (names->count >= MOST_NAMES || names->count >= names->mask / 4 * 3)
         make_room(names);
     uint32_t at = home(id, names->mask);
     while (names->name[at].id)
         at = (at + 1) & names->mask;
-    names->name[at] = (hl_name){id, node, 1};
+    names->name[at] = (hl_name){.id = id, .node = node, .serial = ++names->serial};
     names->count++;
+    return &names->name[at];
 }
 
 static hl_code_name *code_place(const hl_names *names, uint64_t address, uint32_t version)

@@ -115,7 +115,11 @@ uint32_t hl_rows_index(hl_rows *rows, uint32_t row)
     return row;
 }
 
-void hl_rows_free(hl_rows *rows, uint32_t row) { push(&rows->free, &rows->free_count, &rows->free_room, row); }
+void hl_rows_free(hl_rows *rows, uint32_t row)
+{
+    rows->key[row] = (hl_key){0}; /* process 0: not in use */
+    push(&rows->free, &rows->free_count, &rows->free_room, row);
+}
 
 void hl_rows_mark_dirty(hl_rows *rows, uint32_t row)
 {
@@ -193,7 +197,7 @@ void hl_row_uncount_free(hl_rows *rows, hl_row *row, uint64_t ms, uint32_t later
     }
 }
 
-void hl_rows_add_up(hl_rows *rows, uint32_t to, uint32_t from)
+static void add_up(hl_rows *rows, uint32_t to, uint32_t from)
 {
     hl_row *t = &rows->row[to], *f = &rows->row[from];
     t->allocated += f->allocated;
@@ -245,4 +249,14 @@ void hl_rows_add_up(hl_rows *rows, uint32_t to, uint32_t from)
         push(&rows->free_histogram, &rows->free_histogram_count, &rows->free_histogram_room, f->histograms);
         f->histograms = 0;
     }
+}
+
+void hl_rows_forward(hl_rows *rows, uint32_t from, uint32_t to)
+{
+    hl_row *f = &rows->row[from];
+    add_up(rows, to, from);
+    rows->key[from].waiting = (uint32_t)(f->allocations - f->frees);
+    rows->key[from].forward = to;
+    f->stamp = HL_STAMP_FORWARD;
+    hl_rows_mark_dirty(rows, to);
 }

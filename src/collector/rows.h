@@ -87,8 +87,9 @@ uint32_t hl_rows_index(hl_rows *rows, uint32_t row);
 void hl_rows_free(hl_rows *rows, uint32_t row);
 void hl_rows_mark_dirty(hl_rows *rows, uint32_t row);
 
-/* Adds `from`'s sums, histograms and peak shares to `to`; both refreshed just before. */
-void hl_rows_add_up(hl_rows *rows, uint32_t to, uint32_t from);
+/* `to` takes over from `from`: sums, histograms and peak shares are added up, both refreshed just before. From then on
+ * `from` only points to `to`; its number stays in use until hl_settle_forwarded. */
+void hl_rows_forward(hl_rows *rows, uint32_t from, uint32_t to);
 
 /* Bits needed to write `n`: bucket b of a histogram holds [2^(b-1), 2^b). */
 static inline unsigned hl_bits(uint64_t n) { return n ? 64 - (unsigned)__builtin_clzll(n) : 0; }

@@ -23,9 +23,8 @@ enum { HL_NODE_TOP = 0, HL_NODE_PLAIN = 1 };
 
 typedef struct hl_node {
     uint32_t parent, code, instruction;
-    uint32_t row;    /* first of its rows */
-    uint32_t deeper; /* its "(deeper)" child; 0: none */
-    uint8_t kind;    /* hl_node_kind */
+    uint32_t row; /* first of its rows */
+    uint8_t kind; /* hl_node_kind */
     uint8_t kept;
     uint16_t spare;
 } hl_node;
@@ -72,9 +71,10 @@ uint32_t hl_tree_stand_in(hl_tree *tree);
 
 /* What one process image calls nodes and code objects. */
 typedef struct hl_name {
-    uint64_t id; /* 0: empty */
-    uint32_t node;
-    uint32_t used;
+    uint64_t id;                /* 0: empty */
+    uint64_t parent;            /* what the announcement said: with this a node that was folded away can come back */
+    uint32_t node, serial;      /* what it means now; when it was last announced */
+    uint32_t code, instruction; /* code 0: not announced yet */
 } hl_name;
 
 typedef struct hl_code_name {
@@ -90,7 +90,8 @@ typedef struct hl_waiting { /* a node announced before its parent or its code ob
 typedef struct hl_names {
     uint64_t root; /* HL_ROOT_NODE of the image's seed */
     hl_name *name;
-    uint32_t count, mask, hand;
+    uint32_t count, mask;
+    uint32_t serial; /* announcements so far */
     hl_code_name *code;
     uint32_t codes, code_mask;
     hl_waiting *waiting;
@@ -103,7 +104,8 @@ void hl_names_release(hl_names *names);
 
 /* The node that `id` means, or null. */
 hl_name *hl_names_find(hl_names *names, uint64_t id);
-void hl_names_set(hl_names *names, uint64_t id, uint32_t node);
+/* .. from this announcement on. */
+hl_name *hl_names_set(hl_names *names, uint64_t id, uint32_t node);
 uint32_t hl_names_code(const hl_names *names, uint64_t address, uint32_t version); /* 0: not known */
 void hl_names_set_code(hl_names *names, uint64_t address, uint32_t version, uint32_t code);
 

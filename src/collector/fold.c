@@ -1,0 +1,291 @@
+/*
+ * fold.c - the budget of stacks: 64 k call tree nodes are kept, whatever the program does.
+ *
+ * When there are twice as many, the lightest go. A node's weight is that of its subtree (its share of all allocations,
+ * allocated bytes, live bytes and peaks, added up), so a kept node's ancestors are kept, and what goes are whole subtrees:
+ * their rows are added up in a child "(deeper)" of the nearest kept ancestor. Sums at kept nodes stay exact, to the byte.
+ *
+ * A folded row's number may stand in live blocks. Such a row only points to the one that took over, until the last of
+ * these blocks is gone, or until a sweep of the tables of live blocks has written the new number into them: then the
+ * number is free. Sweeps come so seldom that they cost less than the folding.
+ */
+#include "books.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    STACKS_KEPT = 64 << 10,
+    ROWS_AT_MOST = 128 << 10,
+    NODES_AT_MOST = 160 << 10,
+    BLOCKS_A_TOMBSTONE =
+        32,            /* folded rows that live blocks may still name: a quarter of the budget, and so many more */
+    WEIGHTS = 1 << 16, /* classes of weight: the upper half of a float */
+};
+
+/* Everything about one folding; arrays by node. */
+typedef struct folding {
+    hl_books *books;
+    float *weight;
+    uint32_t *target; /* the node's number afterwards; for one that goes, its "(deeper)"'s */
+    uint32_t old_count;
+    uint32_t kept, deeper;
+} folding;
+
+/* ---------------------------------------------------------------------------------------------------------- weights */
+
+static void weigh(folding *f)
+{
+    hl_books *books = f->books;
+    const hl_rows *rows = &books->rows;
+    hl_tree *tree = &books->tree;
+    double allocations = 1, allocated = 1, live = 1, peak = 1;
+    for (uint32_t i = 0; i < books->process_count; i++) {
+        allocations += (double)books->processes[i]->allocations;
+        allocated += (double)books->processes[i]->allocated;
+        live += (double)books->processes[i]->heap;
+        peak += (double)books->processes[i]->peak;
+    }
+    for (uint32_t row = 1; row < rows->count; row++) {
+        const hl_row *r = &rows->row[row];
+        uint32_t node = rows->key[row].node;
+        if (!rows->key[row].process || r->stamp == HL_STAMP_FORWARD || node & HL_STAND_IN)
+            continue;
+        f->weight[node] += (float)((double)r->allocations / allocations + (double)r->allocated / allocated +
+                                   (double)(r->allocated - r->freed) / live + (double)r->peak / peak);
+    }
+    for (uint32_t node = tree->count; node-- > 1;)
+        f->weight[tree->node[node].parent] += f->weight[node];
+}
+
+static uint32_t class_of(float weight)
+{
+    uint32_t bits;
+    memcpy(&bits, &weight, sizeof bits);
+    return bits >> 16; /* not negative, so its order is the numbers' */
+}
+
+static bool is_fixed(const hl_node *node) { return node->kind == HL_NODE_ROOT || node->kind == HL_NODE_NO_PYTHON; }
+
+/* Marks the `keep` heaviest nodes; of equal ones the older, so that a parent is never less kept than its child. Counts
+ * what remains: kept nodes, and those of them that get a "(deeper)". */
+static void choose(folding *f, uint32_t keep)
+{
+    hl_tree *tree = &f->books->tree;
+    uint32_t *classes = hl_zeroed(WEIGHTS * sizeof *classes);
+    for (uint32_t node = 0; node < tree->count; node++)
+        classes[class_of(f->weight[node])] += tree->node[node].kind != HL_NODE_DEEPER;
+    uint32_t lightest = WEIGHTS, above = 0;
+    while (lightest > 0 && above + classes[lightest - 1] <= keep)
+        above += classes[--lightest];
+    uint32_t of_next = keep - above; /* so many of the class below */
+    free(classes);
+
+    f->kept = f->deeper = 0;
+    for (uint32_t node = 0; node < tree->count; node++) {
+        hl_node *n = &tree->node[node];
+        n->spare = 0;
+        uint32_t class = class_of(f->weight[node]);
+        n->kept = is_fixed(n);
+        if (n->kind != HL_NODE_DEEPER && !n->kept && tree->node[n->parent].kept)
+            n->kept = class >= lightest || (class + 1 == lightest && of_next > 0);
+        if (n->kept) {
+            f->kept++;
+            of_next -= class + 1 == lightest && of_next > 0;
+        } else if (tree->node[n->parent].kept && !tree->node[n->parent].spare) {
+            tree->node[n->parent].spare = 1;
+            f->deeper++;
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------------------- tree */
+
+/* Builds the new tree: kept nodes in their order, then the "(deeper)" ones. */
+static void renumber_nodes(folding *f)
+{
+    hl_books *books = f->books;
+    hl_tree *tree = &books->tree;
+    hl_node *old = hl_resized(NULL, tree->count * sizeof *old);
+    memcpy(old, tree->node, tree->count * sizeof *old);
+    uint32_t count = 0;
+    for (uint32_t node = 0; node < f->old_count; node++) {
+        if (!old[node].kept)
+            continue;
+        tree->node[count] = old[node];
+        tree->node[count].parent = f->target[old[node].parent];
+        tree->node[count].row = 0;
+        f->target[node] = count++;
+    }
+    uint32_t *deeper = hl_zeroed(count * sizeof *deeper); /* by the parent's new number */
+    tree->count = count;
+    for (uint32_t node = 1; node < f->old_count; node++) {
+        if (old[node].kept)
+            continue;
+        uint32_t parent = old[node].parent;
+        if (!old[parent].kept) {
+            f->target[node] = f->target[parent];
+        } else {
+            uint32_t kept = f->target[parent];
+            if (!deeper[kept]) {
+                hl_area_grow(&tree->node_area, ((size_t)tree->count + 1) * sizeof(hl_node));
+                tree->node = (hl_node *)(void *)tree->node_area.at;
+                tree->node[tree->count] = (hl_node){.parent = kept, .kind = HL_NODE_DEEPER};
+                deeper[kept] = tree->count++;
+            }
+            f->target[node] = deeper[kept];
+        }
+        books->folded_stacks += old[node].row != 0 && old[node].kind == HL_NODE_PYTHON;
+    }
+    free(deeper);
+    free(old);
+    hl_tree_reindex(tree);
+}
+
+static uint32_t node_after(const folding *f, uint32_t node) { return node & HL_STAND_IN ? node : f->target[node]; }
+
+/* ------------------------------------------------------------------------------------------------------------- rows */
+
+static void move_rows(folding *f)
+{
+    hl_books *books = f->books;
+    hl_rows *rows = &books->rows;
+    for (uint32_t i = 0; i < books->tree.stand_ins; i++)
+        books->tree.stand_in[i] = 0;
+    memset(rows->index, 0, ((size_t)rows->index_mask + 1) * sizeof *rows->index);
+    rows->kept = 0;
+    for (uint32_t row = 1; row < rows->count; row++) {
+        hl_key *key = &rows->key[row];
+        if (!key->process || rows->row[row].stamp == HL_STAMP_FORWARD)
+            continue;
+        hl_process *process = books->processes[key->process - 1];
+        hl_row_refresh(books, process, row);
+        key->node = node_after(f, key->node);
+        uint32_t other = hl_rows_index(rows, row);
+        if (other != row) { /* refreshed before, in this loop */
+            hl_rows_forward(rows, row, other);
+            books->forwarded++;
+            continue;
+        }
+        uint32_t *first = hl_tree_first_row(&books->tree, key->node);
+        key->next = *first;
+        *first = row;
+    }
+}
+
+static void tell_names_and_readers(folding *f)
+{
+    hl_books *books = f->books;
+    for (uint32_t i = 0; i < books->image_slots; i++) {
+        hl_image *image = books->images[i];
+        for (uint32_t k = 0; image && k <= image->names.mask; k++) {
+            if (image->names.name[k].id)
+                image->names.name[k].node = node_after(f, image->names.name[k].node);
+        }
+    }
+    for (uint32_t i = 0; i < books->active_count; i++) {
+        hl_reader *reader = books->readers[books->active[i]];
+        for (int slot = 0; slot < HL_STACK_SLOTS; slot++) {
+            if (reader->nodes[slot])
+                reader->node[slot] = node_after(f, reader->node[slot]);
+        }
+    }
+}
+
+void hl_fold(hl_books *books)
+{
+    folding f = {.books = books, .old_count = books->tree.count};
+    f.weight = hl_zeroed(f.old_count * sizeof *f.weight);
+    f.target = hl_zeroed(f.old_count * sizeof *f.target);
+    weigh(&f);
+    uint32_t keep = books->stacks_kept;
+    for (int i = 0; i < 4; i++) { /* "(deeper)" is a stack, too */
+        choose(&f, keep);
+        if (f.kept + f.deeper <= books->stacks_kept)
+            break;
+        keep = (uint32_t)((double)keep * books->stacks_kept / (f.kept + f.deeper) * 0.98);
+    }
+    renumber_nodes(&f);
+    move_rows(&f);
+    tell_names_and_readers(&f);
+    free(f.weight);
+    free(f.target);
+    hl_settle_forwarded(books);
+}
+
+bool hl_fold_is_due(const hl_books *books)
+{
+    uint32_t scale = STACKS_KEPT / books->stacks_kept; /* tests have a smaller budget */
+    return books->rows.kept > ROWS_AT_MOST / scale || books->tree.count > NODES_AT_MOST / scale;
+}
+
+/* ---------------------------------------------------------------------------------------------------- forwarded rows */
+
+static uint32_t row_after(void *argument, uint32_t row)
+{
+    hl_books *books = argument;
+    return books->rows.row[row].stamp == HL_STAMP_FORWARD ? hl_row_forwarded(books, row, false) : row;
+}
+
+static void sweep_piece(void *argument, hl_piece *piece)
+{
+    if (piece->row)
+        piece->row = row_after(argument, piece->row);
+}
+
+/* Writes the present row into every live block. */
+static void sweep(hl_books *books)
+{
+    for (uint32_t i = 0; i < books->image_slots; i++) {
+        hl_image *image = books->images[i];
+        if (!image)
+            continue;
+        for (uint64_t k = 0; k <= image->live.last; k++) {
+            hl_block *block = &image->live.slots[k];
+            if (block->where)
+                hl_block_set_row(block, row_after(books, hl_block_row(block)));
+        }
+        hl_maps_each(&image->maps, sweep_piece, books);
+    }
+    for (uint32_t i = 0; i < books->active_count; i++) {
+        hl_reader *reader = books->readers[books->active[i]];
+        if (reader->moving && reader->moving_known)
+            hl_block_set_row(&reader->moved, row_after(books, hl_block_row(&reader->moved)));
+    }
+}
+
+void hl_settle_forwarded(hl_books *books)
+{
+    hl_rows *rows = &books->rows;
+    hl_cells_renumber(&books->cells, row_after, books);
+    for (uint32_t i = 0; i < books->active_count; i++) {
+        hl_reader *reader = books->readers[books->active[i]];
+        memset(reader->rows, 0, sizeof reader->rows);
+        for (uint32_t k = 0; k < reader->unmapped.count; k++)
+            sweep_piece(books, &reader->unmapped.piece[k]);
+    }
+    uint32_t named = 0;
+    uint64_t blocks = 0;
+    for (uint32_t row = 1; row < rows->count; row++) {
+        if (rows->row[row].stamp == HL_STAMP_FORWARD && rows->key[row].process)
+            named += rows->key[row].waiting != 0;
+    }
+    for (uint32_t i = 0; i < books->image_slots; i++)
+        blocks += books->images[i] ? books->images[i]->live.count : 0;
+    bool swept = named > books->stacks_kept / 4 + blocks / BLOCKS_A_TOMBSTONE;
+    if (swept)
+        sweep(books);
+    for (uint32_t row = 1; row < rows->count; row++) {
+        if (rows->row[row].stamp != HL_STAMP_FORWARD || !rows->key[row].process)
+            continue;
+        rows->key[row].forward = row_after(books, row); /* chains get short: a freed number must not be in one */
+        if (swept)
+            rows->key[row].waiting = 0;
+    }
+    for (uint32_t row = 1; row < rows->count; row++) {
+        if (rows->row[row].stamp == HL_STAMP_FORWARD && rows->key[row].process && !rows->key[row].waiting)
+            hl_rows_free(rows, row);
+    }
+    books->forwarded = 0;
+    books->coarsened = true;
+}

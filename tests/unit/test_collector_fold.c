@@ -1,0 +1,189 @@
+/* The budget of stacks, on random recursive descents: sums stay exact, at every node that is kept. */
+#include "books_fixture.h"
+
+static uint64_t random_state = 88172645463325252u;
+static uint64_t next_random(void)
+{
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return random_state;
+}
+
+enum { BUDGET = 256, BLOCKS = 3000, FUNCTIONS = 12, DEPTH = 9, KNOWN = 1 << 16 };
+#define AT(n) (UINT64_C(0x7f0000000000) + (uint64_t)(n)*16)
+
+typedef struct visitor {
+    fixture *f;
+    ring_writer *w;
+    uint64_t known[KNOWN]; /* announced nodes, as the tracker remembers them */
+    struct {
+        uint64_t size;
+        bool live;
+        int first;
+    } block[BLOCKS];
+    uint64_t allocated[FUNCTIONS], freed[FUNCTIONS]; /* by the outermost function of the stack */
+    uint64_t nodes;
+} visitor;
+
+static uint64_t enter(visitor *v, uint64_t parent, unsigned function)
+{
+    uint64_t id = hl_wire_mix(parent, 0x1000 + function * 0x100 + 2, 1);
+    if (v->known[id % KNOWN] != id) {
+        v->nodes++;
+        ring_node(v->w, parent, 0x1000 + function * 0x100, 2, true);
+        v->known[id % KNOWN] = id;
+    }
+    return id;
+}
+
+static void visit(visitor *v, uint64_t parent, int depth, int first)
+{
+    uint64_t r = next_random();
+    unsigned function = (unsigned)(r % FUNCTIONS);
+    uint64_t node = enter(v, parent, function);
+    if (depth == 0)
+        first = (int)function;
+    v->w->stack = node;
+    unsigned at = (unsigned)(r >> 8) % BLOCKS;
+    if (v->block[at].live) {
+        ring_free(v->w, AT(at));
+        v->freed[v->block[at].first] += v->block[at].size;
+    } else {
+        v->block[at].size = (r >> 30) % 3000;
+        v->block[at].first = first;
+        ring_malloc(v->w, AT(at), v->block[at].size);
+        v->allocated[first] += v->block[at].size;
+    }
+    v->block[at].live = !v->block[at].live;
+    for (unsigned i = 0; depth < DEPTH && i < (r >> 20) % 4; i++)
+        visit(v, node, depth + 1, first);
+}
+
+/* Sums below each child of the root, which are kept since they are heavy. */
+static void assert_inclusive_sums(visitor *v)
+{
+    hl_batch *b = all_rows(v->f);
+    const hl_tree *tree = &v->f->books->tree;
+    uint64_t allocated[FUNCTIONS] = {0}, freed[FUNCTIONS] = {0}, early_allocated = 0, early_freed = 0;
+    int exact = 0;
+    for (size_t i = 0; i < b->stats.n; i++) {
+        uint32_t node = b->stats.row[i].node;
+        while (node > 1 && tree->node[node].parent != HL_NODE_TOP)
+            node = tree->node[node].parent;
+        if (tree->node[node].kind == HL_NODE_DEEPER) { /* light at first; what came later has a node again */
+            early_allocated += b->stats.row[i].allocated;
+            early_freed += b->stats.row[i].freed;
+            continue;
+        }
+        const hl_text *name = &tree->code[tree->node[node].code].name;
+        unsigned function = (unsigned)(name->at[0] - 'a');
+        allocated[function] += b->stats.row[i].allocated;
+        freed[function] += b->stats.row[i].freed;
+    }
+    for (int i = 0; i < FUNCTIONS; i++) {
+        assert_true(allocated[i] <= v->allocated[i] && freed[i] <= v->freed[i]);
+        early_allocated -= v->allocated[i] - allocated[i];
+        early_freed -= v->freed[i] - freed[i];
+        exact += allocated[i] == v->allocated[i] && freed[i] == v->freed[i];
+    }
+    assert_int_equal(early_allocated, 0);
+    assert_int_equal(early_freed, 0);
+    assert_true(exact > FUNCTIONS / 2);
+}
+
+static void recursive_descents_fold_and_add_up(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, 0);
+    f.books->stacks_kept = BUDGET;
+    ring_process p = ring_join(f.mapped, getpid(), getppid(), 0);
+    ring_writer w = ring_begin(&p, 1);
+    for (unsigned i = 0; i < FUNCTIONS; i++)
+        ring_code(&w, 0x1000 + i * 0x100, "visitor.py", (char[]){(char)('a' + i), 0});
+    static visitor v;
+    memset(&v, 0, sizeof v);
+    v.f = &f;
+    v.w = &w;
+    uint32_t folds = 0;
+    for (int round = 0; round < 6000; round++) {
+        visit(&v, ring_root(&w), 0, 0);
+        f.now_ns += 300000;
+        pass(&f);
+        if (hl_fold_is_due(f.books)) {
+            read_all(&f);
+            hl_fold(f.books);
+            folds++;
+            assert_true(f.books->rows.kept <= BUDGET + 2);
+            assert_true(f.books->tree.count <= 3 * BUDGET);
+            if (folds % 10 == 1) {
+                assert_adds_up(&f);
+                assert_inclusive_sums(&v);
+            }
+        }
+    }
+    read_all(&f);
+    assert_true(folds > 20);
+    assert_true(f.books->folded_stacks > 10000);
+    assert_true(v.nodes > 10000);
+    assert_adds_up(&f);
+    assert_inclusive_sums(&v);
+    assert_int_equal(first_process(&f)->unknown_frees, 0);
+    assert_int_equal(f.books->tree.stand_ins, 0);   /* no name was forgotten too early */
+    assert_true(f.books->rows.count < 40 * BUDGET); /* numbers are used again */
+    close_fixture(&f);
+}
+
+/* Blocks of folded rows are freed long after: their numbers must not have been given away. */
+static void blocks_outlive_their_row(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, 0);
+    f.books->stacks_kept = BUDGET;
+    ring_process p = ring_join(f.mapped, getpid(), getppid(), 0);
+    ring_writer w = ring_begin(&p, 1);
+    ring_code(&w, 0x1000, "a.py", "a");
+    uint64_t parent = ring_root(&w);
+    for (int i = 0; i < 40; i++)
+        parent = ring_node(&w, parent, 0x1000, 2, true);
+    for (uint32_t i = 0; i < 5000; i++) {
+        w.stack = ring_node(&w, i % 3 ? parent : ring_root(&w), 0x1000, 4 + 2 * i, true);
+        ring_malloc(&w, AT(i), 10 + i % 7);
+        ring_map_word(&w, HL_WORD_MAP, 0x10000000 + i * 8192ul, HL_MAP_HEAP, 8192);
+        f.now_ns += 1000000;
+        if (i % 50 == 0) {
+            read_all(&f);
+            if (hl_fold_is_due(f.books))
+                hl_fold(f.books);
+        }
+    }
+    read_all(&f);
+    hl_fold(f.books);
+    assert_adds_up(&f);
+    for (uint32_t i = 0; i < 5000; i++) {
+        ring_free(&w, AT(i));
+        ring_map_word(&w, HL_WORD_UNMAP, 0x10000000 + i * 8192ul, HL_MAP_HEAP, 8192);
+        f.now_ns += 100000;
+    }
+    read_all(&f);
+    assert_adds_up(&f);
+    assert_int_equal(first_process(&f)->heap, 0);
+    assert_int_equal(first_process(&f)->frees, 10000);
+    hl_batch *b = all_rows(&f);
+    for (size_t i = 0; i < b->stats.n; i++) {
+        assert_int_equal(b->stats.row[i].live, 0);
+        assert_int_equal(b->stats.row[i].live_blocks, 0);
+    }
+    close_fixture(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(recursive_descents_fold_and_add_up),
+        cmocka_unit_test(blocks_outlive_their_row),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
