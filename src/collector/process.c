@@ -320,8 +320,8 @@ static void begin_image(hl_books *books, uint32_t slot_number)
     if (!goes_on && process && !process->ended && process->announced && !process->followed && has_ended(process) &&
         process->parent_pid == parent_pid)
         goes_on = true; /* its parent's word came first, and it has ended already */
-    if (!goes_on && process && !process->ended && process->followed && born_by == 0 && process->parent_pid == parent_pid &&
-        !has_said_its_end(books, process))
+    if (!goes_on && process && !process->ended && process->followed && born_by == 0 &&
+        process->parent_pid == parent_pid && !has_said_its_end(books, process))
         goes_on = true; /* forked, executed something and ended, all since the last pass */
     if (!goes_on) {
         process = new_process(books, pid);

@@ -79,12 +79,15 @@ static bool enter_chunk(hl_books *books, hl_reader *reader, uint64_t address)
     return true;
 }
 
-/* The writer cannot be read any further. Its chunks are found by their owner field when its process ends. */
+/* The writer cannot be read any further. Its chunks are found by their owner field, and go back one by one. */
 static void end_broken(hl_books *books, hl_reader *reader)
 {
     static const char text[] = "events of a thread became unreadable and were given up from there on: the program may "
                                "have damaged memory that is not its own";
     reader->broken = true;
+    if (reader->chunk)
+        books->chunk_held[reader->chunk - 1] = 0; /* perhaps the one that it writes into: see take_from_broken */
+    reader->chunk = 0;
     books->broken_writers++;
     reader->image->process->lost++;
     if (!reader->image->noted_broken)
@@ -106,6 +109,12 @@ static void drop_reader(hl_books *books, uint32_t position)
 {
     uint32_t slot = books->active[position];
     hl_reader *reader = books->readers[slot];
+    if (reader->broken) {
+        for (uint32_t chunk = 0; chunk < books->session->chunks; chunk++) {
+            if (atomic_load(&hl_session_chunk(books->session, chunk)->owner) == slot + 1 && !books->chunk_held[chunk])
+                give_back(books, chunk);
+        }
+    }
     leave_chunk(books, reader);
     hl_maps_forget(&reader->image->maps, &reader->unmapped);
     reader->image->process->waited_ns += atomic_load(&hl_session_writer(books->session, slot)->waited_ns);
@@ -342,8 +351,10 @@ uint64_t hl_books_pass(hl_books *books, uint64_t now_ns)
         hl_reader *reader = books->readers[slot];
         hl_wire_writer *writer = hl_session_writer(books->session, slot);
         bool ended = atomic_load_explicit(&writer->state, memory_order_acquire) == HL_WRITER_ENDED;
-        if (reader->broken)
+        if (reader->broken) {
+            reader->ended = ended;
             continue;
+        }
         if (!has_chunk(books, reader)) {
             reader->ended = ended;
             continue;
@@ -397,33 +408,61 @@ static bool is_idle(const hl_books *books, const hl_reader *reader)
     return reader->chunk && !reader->broken && reader->at == ours(books, reader->image, atomic_load(&writer->head));
 }
 
+/* The writer's `end` while it writes into the chunk at hand. */
+static uint64_t end_of_chunk(const hl_reader *reader)
+{
+    return reader->image->base + HL_CHUNKS_AT + (uint64_t)reader->chunk * HL_CHUNK_BYTES;
+}
+
+/* What a broken writer has taken is of no use to anybody: chunks that it has left go back at once; the others when it is
+ * in no hook, for only then it has none in its hands. `asked`: its `end` was cleared before the barrier. */
+static void take_from_broken(hl_books *books, hl_reader *reader, bool asked)
+{
+    hl_session *s = books->session;
+    hl_wire_writer *writer = hl_session_writer(s, reader->writer);
+    bool all = asked && !atomic_load(&writer->open) && !atomic_load(&writer->end);
+    int64_t at_work = chunk_of(books, reader->image, atomic_load(&writer->head));
+    for (uint32_t chunk = 0; chunk < s->chunks; chunk++) {
+        hl_wire_chunk *c = hl_session_chunk(s, chunk);
+        if (atomic_load(&c->owner) == reader->writer + 1 && !books->chunk_held[chunk] &&
+            (all || (atomic_load(&c->next) && chunk != at_work)))
+            give_back(books, chunk);
+    }
+}
+
 /* A writer stores `open`, then reads `end`, with no fence between. Here `end` is cleared, a barrier is forced on every
- * thread of the programs, and then only a slot that is not open, and whose head has not moved, gives its chunk up; or an
- * open one whose thread waits for another chunk and has let go of this one. */
+ * thread of the programs, and then only a slot that is not open, and whose head has not moved, gives its chunk up.
+ *
+ * `end` is cleared only while it is the end of the chunk in which the reader stands: the writer may be just going on to
+ * another, and would leave that one, too, with a word in its slot (`left`, `restart`) before the first was read. */
 void hl_books_reclaim(hl_books *books)
 {
     uint32_t asked = 0;
     for (uint32_t i = 0; i < books->active_count; i++) {
         hl_reader *reader = books->readers[books->active[i]];
-        if (!is_idle(books, reader))
-            continue;
-        /* Only the end of the chunk that the reader stands in: a writer that has gone on in the meantime would otherwise
-         * take yet another chunk by `left` and `restart` before the reader has followed it by them. */
-        uint64_t end = reader->image->base + HL_CHUNKS_AT + (uint64_t)reader->chunk * HL_CHUNK_BYTES;
-        _Atomic uint64_t *theirs = &hl_session_writer(books->session, reader->writer)->end;
-        if (!atomic_compare_exchange_strong(theirs, &end, 0) && end != 0)
-            continue;
-        reader->wanted = true;
-        asked++;
+        hl_wire_writer *writer = hl_session_writer(books->session, reader->writer);
+        if (reader->broken) {
+            atomic_store(&writer->end, 0);
+            asked++;
+        } else if (is_idle(books, reader)) {
+            uint64_t end = end_of_chunk(reader);
+            if (atomic_compare_exchange_strong(&writer->end, &end, 0))
+                reader->wanted = true;
+            asked += reader->wanted;
+        }
     }
-    if (!asked || !barrier())
+    if (!asked)
         return;
+    bool fenced = barrier();
     for (uint32_t i = 0; i < books->active_count; i++) {
         hl_reader *reader = books->readers[books->active[i]];
         hl_wire_writer *writer = hl_session_writer(books->session, reader->writer);
-        if (!reader->wanted || atomic_load(&writer->end) || !is_idle(books, reader))
+        if (reader->broken) {
+            take_from_broken(books, reader, fenced);
             continue;
-        if (atomic_load(&writer->open) && atomic_load(&writer->left) != (atomic_load(&writer->head) | 1))
+        }
+        if (!fenced || !reader->wanted || atomic_load(&writer->open) || atomic_load(&writer->end) ||
+            !is_idle(books, reader))
             continue;
         leave_chunk(books, reader);
         reader->wanted = false;

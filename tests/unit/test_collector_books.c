@@ -403,6 +403,31 @@ static void invalid_words_end_their_writer_only(void **state)
     }
 }
 
+static void a_broken_writer_does_not_keep_the_pool(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, 8 * HL_CHUNK_BYTES);
+    ring_process p = ring_join(f.mapped, getpid(), getppid(), 0);
+    ring_writer w = ring_begin(&p, 1), other = ring_begin(&p, 2);
+    uint64_t bad = HL_WORD(31, 0);
+    ring_words(&w, &bad, 1);
+    read_all(&f);
+    for (uint64_t i = 0; i < 300000; i++) { /* 2.4 MB each, through 256 KiB */
+        ring_malloc(&w, AT(i), 10);
+        ring_malloc(&other, AT(1000000 + i), 20);
+        ring_free(&other, AT(1000000 + i));
+    }
+    ring_end(&w);
+    ring_end(&other);
+    read_all(&f);
+    assert_int_equal(first_process(&f)->allocations, 300000);
+    assert_int_equal(first_process(&f)->heap, 0);
+    assert_int_equal(f.books->active_count, 0);
+    assert_int_equal(atomic_load(&f.session->out), 0);
+    close_fixture(&f);
+}
+
 static void announcements_may_come_after_their_use(void **state)
 {
     (void)state;
@@ -520,6 +545,7 @@ int main(void)
         cmocka_unit_test(lifetimes_and_cells_follow_time),
         cmocka_unit_test(time_coarsens_and_stays_exact),
         cmocka_unit_test(invalid_words_end_their_writer_only),
+        cmocka_unit_test(a_broken_writer_does_not_keep_the_pool),
         cmocka_unit_test(announcements_may_come_after_their_use),
         cmocka_unit_test(equal_code_in_two_processes_is_one_node),
         cmocka_unit_test(forked_childs_frees_of_inherited_blocks_are_apart),
