@@ -13,9 +13,18 @@
     {                                                                                                                  \
         return hl_walk_rest_of(w, leaf, strict, mark, layout);                                                         \
     }                                                                                                                  \
+    static __attribute__((noinline)) uint64_t compare_##name(hl_wire_writer *w, char *leaf, bool strict,               \
+                                                             uint64_t mark)                                            \
+    {                                                                                                                  \
+        return hl_walk_compare(w, leaf, strict, mark, rest_##name, layout);                                            \
+    }                                                                                                                  \
+    static __attribute__((noinline)) uint64_t elsewhere_##name(hl_wire_writer *w, bool epoch_changed)                  \
+    {                                                                                                                  \
+        return hl_walk_elsewhere(w, epoch_changed, compare_##name, rest_##name, layout);                               \
+    }                                                                                                                  \
     static uint64_t walk_##name(hl_wire_writer *w, bool epoch_changed)                                                 \
     {                                                                                                                  \
-        return hl_walk_stack(w, epoch_changed, rest_##name, layout);                                                   \
+        return hl_walk_stack(w, epoch_changed, elsewhere_##name, compare_##name, rest_##name, layout);                 \
     }
 HL_WALKER(27, HL_LAYOUT_27)
 HL_WALKER(36, HL_LAYOUT_36)

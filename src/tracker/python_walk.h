@@ -236,41 +236,11 @@ all:
     return hl_walk_done(w, memory, kept, strict);
 }
 
-/* The calling thread's node: the remembered one if every frame still stands where and as it stood. */
-static HL_ALWAYS uint64_t hl_walk_stack(hl_wire_writer *w, bool epoch_changed, hl_walk_rest *rest, const hl_layout L)
+/* Whether the frames outside a leaf that stands unmarked stand too. */
+static HL_ALWAYS uint64_t hl_walk_compare(hl_wire_writer *w, char *leaf, bool strict, uint64_t mark, hl_walk_rest *rest,
+                                          const hl_layout L)
 {
-    char **variable = (char **)w->tracker_hot[HL_HOT_STATE];
-    char *state = HL_LIKELY(variable != NULL) ? __atomic_load_n(variable, __ATOMIC_RELAXED) : NULL;
-    if (L.has_global_state) { /* the state of whoever holds the GIL */
-        hl_remembered *memory = hl_remembered_of(w);
-        if (HL_UNLIKELY(!state) || HL_UNLIKELY(state != memory->own) ||
-            HL_UNLIKELY(HL_AT(uint64_t, state, L.thread_id) != memory->self))
-            state = hl_python_state(w);
-    } else if (HL_UNLIKELY(!state)) {
-        state = hl_python_state(w);
-    }
-    if (HL_UNLIKELY(!state))
-        return hl_tracker.live.root;
-    char *leaf = state;
-    if (L.cframe) {
-        leaf = HL_AT(char *, state, L.cframe);
-        if (HL_UNLIKELY(!leaf))
-            return hl_tracker.live.root;
-    }
-    leaf = HL_AT(char *, leaf, L.frame);
-    if (HL_UNLIKELY(!leaf))
-        return hl_tracker.live.root;
-
-    hl_frame *top = (hl_frame *)w->tracker_hot[HL_HOT_TOP];
-    uint64_t mark = w->tracker_hot[HL_HOT_MARK];
-    bool strict = epoch_changed | (w->order_seen != w->tracker_hot[HL_HOT_ORDER]);
-    if (L.mark_form != HL_MARK_NONE && HL_UNLIKELY(HL_AT(char *, state, L.tracefunc) != NULL))
-        return rest(w, leaf, true, HL_NO_MARK); /* a debugger may set the line of a frame that has not returned */
-    if (HL_UNLIKELY(!top) || leaf != top->address || !hl_walk_stands(top, leaf, L))
-        return rest(w, leaf, strict, mark);
-    if (hl_walk_marked(leaf, mark, L))
-        return top->node;
-    hl_frame *first = hl_remembered_of(w)->frames;
+    hl_frame *top = (hl_frame *)w->tracker_hot[HL_HOT_TOP], *first = hl_remembered_of(w)->frames;
     for (hl_frame *r = top;;) {
         if (HL_UNLIKELY(strict) && !hl_walk_same_code(r, L))
             return rest(w, leaf, strict, mark);
@@ -289,6 +259,58 @@ static HL_ALWAYS uint64_t hl_walk_stack(hl_wire_writer *w, bool epoch_changed, h
     if (strict)
         w->tracker_hot[HL_HOT_ORDER] = hl_python.compare_always ? ~UINT64_C(0) : w->order_seen;
     return top->node;
+}
+
+static HL_ALWAYS uint64_t hl_walk_from_state(hl_wire_writer *w, bool epoch_changed, char *state, hl_walk_rest *compare,
+                                             hl_walk_rest *rest, const hl_layout L)
+{
+    char *leaf = state;
+    if (L.cframe) {
+        leaf = HL_AT(char *, state, L.cframe);
+        if (HL_UNLIKELY(!leaf))
+            return hl_tracker.live.root;
+    }
+    leaf = HL_AT(char *, leaf, L.frame);
+    if (HL_UNLIKELY(!leaf))
+        return hl_tracker.live.root;
+
+    hl_frame *top = (hl_frame *)w->tracker_hot[HL_HOT_TOP];
+    uint64_t mark = w->tracker_hot[HL_HOT_MARK];
+    bool strict = epoch_changed | (w->order_seen != w->tracker_hot[HL_HOT_ORDER]);
+    if (L.mark_form != HL_MARK_NONE && HL_UNLIKELY(HL_AT(char *, state, L.tracefunc) != NULL))
+        return rest(w, leaf, true, HL_NO_MARK); /* a debugger may set the line of a frame that has not returned */
+    if (HL_UNLIKELY(!top) || leaf != top->address || !hl_walk_stands(top, leaf, L))
+        return rest(w, leaf, strict, mark);
+    if (HL_LIKELY(hl_walk_marked(leaf, mark, L)))
+        return top->node;
+    return compare(w, leaf, strict, mark);
+}
+
+/* The calling thread's node: the remembered one if every frame still stands where and as it stood. The rarer ways are
+ * functions of their own, so that this one needs no stack frame. */
+static HL_ALWAYS uint64_t hl_walk_stack(hl_wire_writer *w, bool epoch_changed, hl_walker *elsewhere,
+                                        hl_walk_rest *compare, hl_walk_rest *rest, const hl_layout L)
+{
+    char **variable = (char **)w->tracker_hot[HL_HOT_STATE];
+    if (HL_UNLIKELY(!variable))
+        return elsewhere(w, epoch_changed);
+    char *state = __atomic_load_n(variable, __ATOMIC_RELAXED);
+    if (HL_UNLIKELY(!state))
+        return elsewhere(w, epoch_changed);
+    if (L.has_global_state) { /* the state of whoever holds the GIL */
+        hl_remembered *memory = hl_remembered_of(w);
+        if (HL_UNLIKELY(state != memory->own) || HL_UNLIKELY(HL_AT(uint64_t, state, L.thread_id) != memory->self))
+            return elsewhere(w, epoch_changed);
+    }
+    return hl_walk_from_state(w, epoch_changed, state, compare, rest, L);
+}
+
+/* The same where the thread has no current state, or its place is not known. */
+static HL_ALWAYS uint64_t hl_walk_elsewhere(hl_wire_writer *w, bool epoch_changed, hl_walk_rest *compare,
+                                            hl_walk_rest *rest, const hl_layout L)
+{
+    char *state = hl_python_state(w);
+    return state ? hl_walk_from_state(w, epoch_changed, state, compare, rest, L) : hl_tracker.live.root;
 }
 
 #endif
