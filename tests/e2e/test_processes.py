@@ -13,7 +13,7 @@ import pytest
 CHILD = """
 import sys
 def child_keeps():
-    return [bytes(100_000) for _ in range(20)]
+    return [bytearray(100000) for _ in range(20)]
 kept = child_keeps()
 sys.exit(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
 """

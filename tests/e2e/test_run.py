@@ -285,6 +285,7 @@ def test_a_full_disk_ends_no_program(heapline, python):
 # ---------------------------------------------------------------------------------------------------- where Python is
 
 
+@pytest.mark.pythons("3.6", "3.8", "3.11", "3.12", "3.13")
 def test_the_python_in_path_is_used(heapline, python, each_python):
     run = heapline("run", "-q", "-c", "import sys; sys.stdout.write(sys.executable)",
                    env={"PATH": os.path.dirname(each_python.path) + ":/usr/bin:/bin"}, prefix=each_python.prefix)
