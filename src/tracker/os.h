@@ -121,7 +121,7 @@ static inline void hl_os_allow_membarrier(void)
  * live; once it has been left (by return or jump), marks in that stack are dead. */
 static inline bool hl_os_mark_is_live(uintptr_t mark, uintptr_t here)
 {
-    stack_t alt;
+    stack_t alt = {0};
     if (hl_os_call(SYS_sigaltstack, 0, (long)&alt, 0, 0, 0, 0) == 0 && !(alt.ss_flags & SS_DISABLE)) {
         bool inside = mark - (uintptr_t)alt.ss_sp < alt.ss_size;
         if (inside != ((alt.ss_flags & SS_ONSTACK) != 0))

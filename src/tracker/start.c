@@ -124,7 +124,7 @@ static int read_locator(int fd, char *locator, size_t room)
 
 int hl_start_session(const char *binary, const char *options, char *locator, size_t room)
 {
-    int fd[2];
+    int fd[2] = {-1, -1};
     long error = hl_os_call(SYS_pipe2, (long)fd, O_CLOEXEC, 0, 0, 0, 0);
     if (error < 0)
         return (int)error;

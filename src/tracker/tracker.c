@@ -57,8 +57,8 @@ static size_t put_argument(char *to, size_t at, size_t room, const char *text, s
         to[at++] = '\'';
     for (size_t i = 0; i < n && at + 4 < room; i++) {
         if (text[i] == '\'') {
-            memcpy(to + at, "'\\''", 4);
-            at += 4;
+            for (const char *quoted = "'\\''"; *quoted; quoted++)
+                to[at++] = *quoted;
         } else {
             to[at++] = text[i];
         }
@@ -74,7 +74,7 @@ static void describe(hl_wire_process *p)
                         0, 0);
     p->executable[n > 0 ? n : 0] = '\0';
 
-    char arguments[sizeof p->command];
+    char arguments[sizeof p->command] = "";
     size_t bytes = read_file("/proc/self/cmdline", arguments, sizeof arguments), at = 0;
     for (size_t i = 0; i < bytes && at + 1 < sizeof p->command;) {
         size_t length = strnlen(arguments + i, bytes - i);
@@ -170,7 +170,7 @@ static hl_session *map_session(const char *locator)
     long fd = hl_os_call(SYS_openat, AT_FDCWD, (long)locator, O_RDWR | O_CLOEXEC, 0, 0, 0);
     if (fd < 0)
         return NULL;
-    hl_session head; /* the part that never changes is all that is looked at */
+    hl_session head = {0}; /* the part that never changes is all that is looked at */
     hl_session *s = NULL;
     long n = hl_os_call(SYS_pread64, fd, (long)&head, offsetof(hl_session, locator), 0, 0, 0);
     if (n == offsetof(hl_session, locator) && head.magic == HL_WIRE_MAGIC && head.version == HL_WIRE_VERSION &&
@@ -232,7 +232,7 @@ static bool find_session(char *locator, size_t room)
     const char *options = hl_environment_get(HL_ENV_OPTIONS);
     bool found = false;
     if (session && strlen(session) < room) {
-        strcpy(locator, session);
+        memcpy(locator, session, strlen(session) + 1);
         found = true;
     } else if (!session && starter) {
         if (!hl_start_is_wanted(options ? options : ""))

@@ -95,11 +95,11 @@ typedef struct hl_tracker {
     pthread_key_t exit_key;
 
     /* real.c */
-    hl_real actual;              /* what `real` stands for where that is a wrapper of ours */
-    _Atomic uint32_t real_state; /* of the search */
-    bool foreign_malloc;         /* `actual` is not libc's */
+    hl_real actual;                     /* what `real` stands for where that is a wrapper of ours */
+    _Atomic uint32_t real_state;        /* of the search */
+    bool foreign_malloc;                /* `actual` is not libc's */
     uintptr_t foreign_from, foreign_to; /* its object, then */
-    _Atomic(char *) bootstrap;   /* blocks given out while the real functions were looked for; NULL: there were none */
+    _Atomic(char *) bootstrap; /* blocks given out while the real functions were looked for; NULL: there were none */
     _Atomic size_t bootstrap_used;
 
     /* ring.c */

@@ -3,7 +3,6 @@
 import subprocess
 
 import pytest
-
 from truth import must_be_equal, tell
 
 

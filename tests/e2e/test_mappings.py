@@ -1,7 +1,6 @@
 """mmap, munmap, mremap and mprotect (docs/semantics.md, "Mappings"). The scenarios are in tests/tools/mappings.c."""
 
 import pytest
-
 from truth import must_be_sound, tell
 
 SCENARIOS = [

@@ -6,7 +6,6 @@ import signal
 import time
 
 import pytest
-
 from truth import must_be_equal, must_be_sound, tell
 
 EVENTS = 300_000
@@ -124,7 +123,9 @@ def test_a_stopped_thread_does_not_stop_the_recording(heapline):
     import ctypes
 
     path = heapline.folder / "truth.json"
-    run = heapline.start(["--", str(heapline.tool("order")), str(path), "2", "20000000", "3"], options=["--malloc-only"])
+    run = heapline.start(
+        ["--", str(heapline.tool("order")), str(path), "2", "20000000", "3"], options=["--malloc-only"]
+    )
     time.sleep(0.5)
     (program,) = [pid for pid in children(run) if os.readlink(f"/proc/{pid}/exe").endswith("/order")]
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,7 +1,6 @@
 """Threads that come, wait, are cancelled and end, with exact totals. The program is tests/tools/threads.c."""
 
 import pytest
-
 from truth import must_be_equal, tell
 
 

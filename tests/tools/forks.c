@@ -79,8 +79,8 @@ int main(int argc, char **argv)
         truth_add(&t, &truths[i]);
     }
     char more[128];
-    snprintf(more, sizeof more, ", \"children\": {\"allocations\": %d, \"live_bytes\": %d, \"bad\": %d}", children * events,
-             children * CHILD_BYTES * (events < CHILD_KEEPS ? events : CHILD_KEEPS), bad);
+    snprintf(more, sizeof more, ", \"children\": {\"allocations\": %d, \"live_bytes\": %d, \"bad\": %d}",
+             children * events, children * CHILD_BYTES * (events < CHILD_KEEPS ? events : CHILD_KEEPS), bad);
     truth_write(&t, argv[1], more);
     return 0;
 }
