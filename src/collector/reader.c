@@ -431,7 +431,8 @@ static void take_from_broken(hl_books *books, hl_reader *reader, bool asked)
 }
 
 /* A writer stores `open`, then reads `end`, with no fence between. Here `end` is cleared, a barrier is forced on every
- * thread of the programs, and then only a slot that is not open, and whose head has not moved, gives its chunk up.
+ * thread of the programs, and then only a slot that is not open, and whose head has not moved, gives its chunk up; or an
+ * open one whose thread waits for another chunk and has let go of this one.
  *
  * `end` is cleared only while it is the end of the chunk in which the reader stands: the writer may be just going on to
  * another, and would leave that one, too, with a word in its slot (`left`, `restart`) before the first was read. */
@@ -446,9 +447,10 @@ void hl_books_reclaim(hl_books *books)
             asked++;
         } else if (is_idle(books, reader)) {
             uint64_t end = end_of_chunk(reader);
-            if (atomic_compare_exchange_strong(&writer->end, &end, 0))
-                reader->wanted = true;
-            asked += reader->wanted;
+            if (!atomic_compare_exchange_strong(&writer->end, &end, 0) && end != 0)
+                continue;
+            reader->wanted = true;
+            asked++;
         }
     }
     if (!asked)
@@ -461,8 +463,9 @@ void hl_books_reclaim(hl_books *books)
             take_from_broken(books, reader, fenced);
             continue;
         }
-        if (!fenced || !reader->wanted || atomic_load(&writer->open) || atomic_load(&writer->end) ||
-            !is_idle(books, reader))
+        if (!fenced || !reader->wanted || atomic_load(&writer->end) || !is_idle(books, reader))
+            continue;
+        if (atomic_load(&writer->open) && atomic_load(&writer->left) != (atomic_load(&writer->head) | 1))
             continue;
         leave_chunk(books, reader);
         reader->wanted = false;
