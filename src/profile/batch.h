@@ -26,9 +26,9 @@ typedef struct hl_text { /* UTF-8, not terminated; a null `at` means unknown */
 /* Totals are of the whole tree; peak_bytes is the exact peak for one process, the highest sum at a tick's end for more
  * (then peak_bound_bytes, the sum of the ticks' highs, is an upper bound). */
 typedef struct hl_batch_meta {
-    uint64_t now_ns;  /* since the start of the recording */
-    bool final;       /* nothing follows: all processes ended, or the recording was stopped */
-    bool stopped;     /* by `heapline stop` */
+    uint64_t now_ns; /* since the start of the recording */
+    bool final;      /* nothing follows: all processes ended, or the recording was stopped */
+    bool stopped;    /* by `heapline stop` */
     uint64_t allocations, allocated, frees, freed, live, live_blocks;
     uint64_t peak, peak_ns, peak_blocks, peak_bound;
     uint64_t arena_peak, rss_peak;
@@ -37,17 +37,17 @@ typedef struct hl_batch_meta {
     uint64_t tick_ns, cell_tick_ns;
     uint64_t folded_stacks; /* stacks that live on only in "(deeper)" */
     bool root_ended;
-    int32_t root_status;    /* wait status of the program itself, when root_ended */
+    int32_t root_status; /* wait status of the program itself, when root_ended */
     uint64_t root_end_ns;
     /* Out of memory, when the program was killed by it: else oom_limit 0 and oom_scope null. */
-    uint64_t oom_limit;     /* bytes: the cgroup's limit, or the machine's memory */
-    hl_text oom_scope;      /* "cgroup /x/y", "machine" */
+    uint64_t oom_limit; /* bytes: the cgroup's limit, or the machine's memory */
+    hl_text oom_scope;  /* "cgroup /x/y", "machine" */
 } hl_batch_meta;
 
 typedef struct hl_batch_process {
     uint32_t id; /* from 1 */
     int32_t pid, parent_pid;
-    uint32_t parent; /* 0: none */
+    uint32_t parent;  /* 0: none */
     uint32_t born_by; /* hl_child_kind, 0: start */
     hl_text command, executable, reason;
     uint32_t python_version, python_flags, recording; /* as on the wire */
@@ -56,7 +56,9 @@ typedef struct hl_batch_process {
     int32_t exit_status;
     uint64_t allocations, allocated, frees, freed, live, live_blocks, peak, peak_ns, peak_blocks;
     uint64_t inherited_frees, unknown_frees, lost, waited_ns, rss_peak;
-    struct { uint64_t count, mapped, live, peak; } maps[6]; /* by hl_map_class */
+    struct {
+        uint64_t count, mapped, live, peak;
+    } maps[6]; /* by hl_map_class */
 } hl_batch_process;
 
 typedef struct hl_batch_thread {
@@ -74,13 +76,19 @@ typedef struct hl_batch_code { /* a code object; id from 1 */
 } hl_batch_code;
 
 /* The numbers are those of the table stack_kind. */
-typedef enum hl_node_kind { HL_NODE_ROOT, HL_NODE_PYTHON, HL_NODE_NO_PYTHON, HL_NODE_DEEPER, HL_NODE_NATIVE } hl_node_kind;
+typedef enum hl_node_kind {
+    HL_NODE_ROOT,
+    HL_NODE_PYTHON,
+    HL_NODE_NO_PYTHON,
+    HL_NODE_DEEPER,
+    HL_NODE_NATIVE
+} hl_node_kind;
 
 typedef struct hl_batch_node { /* a call tree node; 0 is the root, a parent's id is below its children's */
     uint32_t id, parent;
     uint32_t kind;        /* hl_node_kind */
     uint32_t code;        /* hl_batch_code.id, for HL_NODE_PYTHON */
-    uint32_t instruction; /* byte offset from the first instruction, as the interpreter counts (3.10: see linetable.h) */
+    uint32_t instruction; /* byte offset from the first one, as linetable.h counts */
 } hl_batch_node;
 
 typedef struct hl_batch_stat {
@@ -93,7 +101,10 @@ typedef struct hl_batch_stat {
 } hl_batch_stat;
 
 typedef struct hl_batch_histograms {
-    struct { uint32_t count; uint64_t bytes; } temporary[HL_TEMPORARY_BUCKETS];
+    struct {
+        uint32_t count;
+        uint64_t bytes;
+    } temporary[HL_TEMPORARY_BUCKETS];
     uint32_t sizes[HL_POWER_BUCKETS], lifetimes[HL_POWER_BUCKETS];
 } hl_batch_histograms;
 
@@ -116,24 +127,35 @@ typedef struct hl_batch_cell { /* (stat, born, died) is the key; blocks 0 delete
     uint64_t blocks, bytes;
 } hl_batch_cell;
 
-typedef struct hl_batch_mark { uint64_t time_ns; uint32_t process; hl_text kind, name; } hl_batch_mark;
-typedef struct hl_batch_note { uint32_t process; hl_text text; } hl_batch_note; /* process 0: of the recording */
+typedef struct hl_batch_mark {
+    uint64_t time_ns;
+    uint32_t process;
+    hl_text kind, name;
+} hl_batch_mark;
+typedef struct hl_batch_note {
+    uint32_t process;
+    hl_text text;
+} hl_batch_note; /* process 0: of the recording */
 
 /* Growable arrays: `n` rows of room `room`, from malloc; hl_batch_clear keeps the room. */
-#define HL_ROWS(type) struct { type *row; size_t n, room; }
+#define HL_ROWS(type)                                                                                                  \
+    struct {                                                                                                           \
+        type *row;                                                                                                     \
+        size_t n, room;                                                                                                \
+    }
 typedef struct hl_batch {
     hl_batch_meta meta;
     bool complete; /* see above */
     HL_ROWS(hl_batch_process) processes;
     HL_ROWS(hl_batch_thread) threads;
-    HL_ROWS(hl_batch_code) codes;  /* only new ones, also in a complete batch */
+    HL_ROWS(hl_batch_code) codes; /* only new ones, also in a complete batch */
     HL_ROWS(hl_batch_node) nodes;
     HL_ROWS(hl_batch_stat) stats;
     HL_ROWS(hl_batch_bucket) buckets;
     HL_ROWS(hl_batch_tick) ticks;
     HL_ROWS(hl_batch_cell) cells;
-    HL_ROWS(hl_batch_mark) marks;  /* only new ones, always */
-    HL_ROWS(hl_batch_note) notes;  /* only new ones, always */
+    HL_ROWS(hl_batch_mark) marks; /* only new ones, always */
+    HL_ROWS(hl_batch_note) notes; /* only new ones, always */
 } hl_batch;
 
 /* Room for one more row at the end of `rows` (a HL_ROWS), zeroed; null when memory is out. */

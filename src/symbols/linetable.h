@@ -11,8 +11,8 @@
 #include <stdint.h>
 
 typedef struct hl_position {
-    int32_t line;             /* 0: the instruction has none */
-    int32_t end_line;         /* -1: unknown, as in all formats before 3.11 */
+    int32_t line;               /* 0: the instruction has none */
+    int32_t end_line;           /* -1: unknown, as in all formats before 3.11 */
     int32_t column, end_column; /* 0-based UTF-8 bytes; -1: unknown */
 } hl_position;
 
