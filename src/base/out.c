@@ -92,8 +92,8 @@ static char *make_room(hl_out *out, size_t bytes)
 
 void hl_out_add(hl_out *out, const char *text, size_t bytes)
 {
-    char *to = make_room(out, bytes);
-    if (to && bytes) {
+    char *to = bytes ? make_room(out, bytes) : NULL;
+    if (to) {
         memcpy(to, text, bytes);
         out->bytes += bytes;
     }

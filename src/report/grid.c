@@ -52,7 +52,7 @@ static void close_cell(hl_grid *grid, size_t from)
     if (grid->failed || grid->filled == grid->n)
         return;
     size_t bytes = grid->text.bytes - from;
-    int columns = grid->text.failed ? 0 : hl_columns(grid->text.at + from, bytes);
+    int columns = grid->text.failed || !bytes ? 0 : hl_columns(grid->text.at + from, bytes);
     grid->cell[(grid->rows - 1) * (size_t)grid->n + (size_t)grid->filled++] =
         (hl_cell){from, (uint32_t)bytes, 0, columns};
 }

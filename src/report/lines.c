@@ -459,7 +459,8 @@ static void json_figures(hl_json *json, const figures *f)
 static void write_json(hl_report *r, lines *l, const hl_ranked *files, uint32_t n)
 {
     hl_json json = hl_report_json(r, "heapline.lines/1");
-    qsort(l->row, l->n, sizeof *l->row, compare_lines);
+    if (l->n)
+        qsort(l->row, l->n, sizeof *l->row, compare_lines);
     hl_json_array(&json, "files");
     for (uint32_t i = 0; i < n; i++) {
         const hl_file *file = &r->model->files.row[files[i].row];

@@ -20,7 +20,8 @@ int hl_report_head(hl_report *r)
         hl_out_style(out, HL_YELLOW);
         uint64_t total = r->view.total.bytes;
         hl_outf(out, "inexact: what follows adds up to %s bytes %s than the profile's own total (please report this)",
-                hl_count_text(count, total > expected ? total - expected : expected - total), total > expected ? "more" : "less");
+                hl_count_text(count, total > expected ? total - expected : expected - total),
+                total > expected ? "more" : "less");
         hl_out_style(out, HL_PLAIN);
         hl_out_put(out, "\n");
     }

@@ -85,7 +85,8 @@ static int divide_rss(hl_report *r, rss_parts *parts)
         parts->slack = point->arena > objects ? (int64_t)(point->arena - objects) : 0;
         parts->file = point->file > 0 ? point->file : 0;
         parts->shared = point->shmem > 0 ? point->shmem : 0;
-        parts->rest = parts->rss - parts->heap - parts->slack - parts->file - parts->shared;
+        parts->rest = (int64_t)((uint64_t)parts->rss - peak.total.bytes - (uint64_t)parts->slack -
+                                (uint64_t)parts->file - (uint64_t)parts->shared);
         hl_view_release(&peak);
     }
     hl_curve_release(&curve);
@@ -151,7 +152,8 @@ static int group_by_allocator(const hl_view *view, groups *g)
         if (to)
             add_stat(to, view, i);
     }
-    qsort(g->at, g->n, sizeof *g->at, heavier_group);
+    if (g->n)
+        qsort(g->at, g->n, sizeof *g->at, heavier_group);
     return 0;
 }
 
@@ -170,7 +172,8 @@ static int group_by_thread(const hl_view *view, groups *g)
     for (uint32_t i = 0; i <= m->threads.n; i++)
         if (g->at[i].allocated.blocks || g->at[i].weight.bytes)
             g->at[g->n++] = g->at[i];
-    qsort(g->at, g->n, sizeof *g->at, heavier_group);
+    if (g->n)
+        qsort(g->at, g->n, sizeof *g->at, heavier_group);
     return 0;
 }
 
@@ -235,7 +238,8 @@ static int group_by_module(const hl_view *view, groups *g)
         if (g->at[i].allocated.blocks || g->at[i].weight.bytes)
             g->at[kept++] = g->at[i];
     g->n = kept;
-    qsort(g->at, g->n, sizeof *g->at, heavier_group);
+    if (g->n)
+        qsort(g->at, g->n, sizeof *g->at, heavier_group);
     return 0;
 }
 

@@ -33,8 +33,10 @@ static uint64_t round_step(uint64_t least)
 
 static int column_of(const plot *p, uint64_t time_ns)
 {
-    int column = p->end_ns ? (int)((double)time_ns / (double)p->end_ns * p->columns) : 0;
-    return column < 0 ? 0 : column >= p->columns ? p->columns - 1 : column;
+    if (time_ns >= p->end_ns)
+        return p->columns - 1;
+    int column = (int)((double)time_ns / (double)p->end_ns * p->columns);
+    return column >= p->columns ? p->columns - 1 : column;
 }
 
 static int make_plot(plot *p, const hl_report *r, const hl_curve *curve, uint64_t peak_ns)

@@ -1,0 +1,182 @@
+/*
+ * fuzz_reports.c - every report of a sound SQLite profile whose rows hold anything: it is written or refused, nothing else.
+ *
+ * The input is a list of changes, four bytes each: which column of which row of which table, and which value of a list of
+ * awkward ones. Damaged files are fuzz_profile's part.
+ */
+#include "profile.h"
+#include "report.h"
+#include "synthetic.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static unsigned char *sound;
+static sqlite3_int64 sound_bytes;
+
+static void make_sound(void)
+{
+    hl_synthetic_options o = hl_synthetic_defaults;
+    o.nodes = 30;
+    o.stats = 40;
+    o.blocks = 200;
+    o.ticks = 12;
+    o.codes = 8;
+    o.processes = 2;
+    o.folded = true;
+    hl_synthetic *s = hl_synthetic_make(&o);
+    char path[] = "/tmp/heapline-fuzz-XXXXXX", why[128];
+    int fd = mkstemp(path);
+    hl_profile *profile;
+    if (!s || fd < 0 || hl_synthetic_write(s, path) != 0 || hl_profile_open(&profile, path, why, sizeof why) != 0)
+        abort();
+    close(fd);
+    unlink(path);
+    sound = sqlite3_serialize(hl_profile_database(profile), "main", &sound_bytes, 0);
+    if (!sound)
+        abort();
+    hl_profile_close(profile);
+    hl_synthetic_free(s);
+}
+
+static const char *const columns[][2] = {
+    {"meta", "value"},
+    {"process", "pid"},
+    {"process", "parent"},
+    {"process", "command"},
+    {"process", "python"},
+    {"process", "start_ns"},
+    {"process", "end_ns"},
+    {"process", "ended"},
+    {"process", "exit_status"},
+    {"process", "peak"},
+    {"process", "peak_ns"},
+    {"process", "allocations"},
+    {"thread", "process"},
+    {"thread", "tid"},
+    {"thread", "name"},
+    {"file", "path"},
+    {"file", "origin"},
+    {"file", "source_bytes"},
+    {"file", "source"},
+    {"function", "file"},
+    {"function", "name"},
+    {"function", "first_line"},
+    {"frame", "function"},
+    {"frame", "line"},
+    {"stack", "parent"},
+    {"stack", "frame"},
+    {"stack", "kind"},
+    {"stat", "stack"},
+    {"stat", "process"},
+    {"stat", "thread"},
+    {"stat", "allocator"},
+    {"stat", "allocated"},
+    {"stat", "live"},
+    {"stat", "peak"},
+    {"stat", "tree_peak"},
+    {"stat", "temporary"},
+    {"stat", "sizes"},
+    {"tick", "heap"},
+    {"tick", "heap_high"},
+    {"tick", "tick"},
+    {"tick", "rss"},
+    {"cell_row", "born"},
+    {"cell_row", "lived"},
+    {"cell_row", "bytes"},
+    {"note", "text"},
+    {"stack", "id"},
+    {"process", "id"},
+    {"stat", "id"},
+    {"file", "id"},
+};
+
+static const char *const values[] = {
+    "NULL",
+    "0",
+    "-1",
+    "1",
+    "2",
+    "3",
+    "64",
+    "1000000007",
+    "9223372036854775807",
+    "-9223372036854775807",
+    "4294967295",
+    "4294967296",
+    "2147483647",
+    "-2147483648",
+    "1e300",
+    "''",
+    "'<frozen importlib._bootstrap>'",
+    "'/usr/lib/python3.12/site.py'",
+    "'<string>'",
+    "x'ff80808080808080808080ff'",
+    "x'1b5b324a'",
+    "'site'",
+    "'stdlib'",
+    "'user'",
+    "'running'",
+    "'signal'",
+    "zeroblob(70000)",
+    "char(27) || '[2J'",
+    "char(8238, 10, 13)",
+    "printf('%5000d', 1)",
+};
+
+static void run_reports(sqlite3 *database, uint8_t choice)
+{
+    static hl_report_writer *const reports[] = {hl_report_stats,    hl_report_tree,  hl_report_table,
+                                                hl_report_summary,  hl_report_lines, hl_report_timeline,
+                                                hl_report_processes};
+    hl_report r = {.path = "fuzz", .rows = choice & 8 ? 5 : HL_ALL_ROWS, .leaf = choice & 16, .whole = choice & 32};
+    if (hl_model_load(&r.model, database, r.why, sizeof r.why) != 0)
+        return;
+    hl_selection selection = {.moment = (hl_moment)(choice % 6), .time_ns = (uint64_t)choice << 22, .within = choice};
+    if (hl_view_open(&r.view, r.model, &selection, r.why, sizeof r.why) == 0) {
+        if (hl_sources_begin(&r.sources, r.model) == 0) {
+            for (size_t i = 0; i < 2 * sizeof reports / sizeof *reports; i++) {
+                r.json = i % 2;
+                hl_out_begin(&r.out, (hl_terminal){.width = 40 + choice, .utf8 = choice & 64});
+                reports[i / 2](&r);
+                if (r.out.bytes && memchr(r.out.at, '\033', r.out.bytes))
+                    abort(); /* what the profile says must not reach the terminal as it is */
+                hl_out_release(&r.out);
+            }
+            hl_sources_release(&r.sources);
+        }
+        hl_view_release(&r.view);
+    }
+    hl_model_release(r.model);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (!sound)
+        make_sound();
+    if (size == 0)
+        return 0;
+    sqlite3 *database;
+    unsigned char *image = sqlite3_malloc64((sqlite3_uint64)sound_bytes);
+    if (!image || sqlite3_open(":memory:", &database) != SQLITE_OK)
+        abort();
+    memcpy(image, sound, (size_t)sound_bytes);
+    sqlite3_deserialize(database, "main", image, sound_bytes, sound_bytes,
+                        SQLITE_DESERIALIZE_FREEONCLOSE | SQLITE_DESERIALIZE_RESIZEABLE);
+    for (size_t at = 1; at + 4 <= size && at < 80; at += 4) {
+        char sql[512];
+        const char *const *column = columns[data[at] % (sizeof columns / sizeof *columns)];
+        snprintf(sql, sizeof sql, "UPDATE OR IGNORE %s SET %s = %s WHERE abs(coalesce(%s, 0)) %% %u = %u OR %u = 0",
+                 column[0], column[1], values[data[at + 1] % (sizeof values / sizeof *values)], column[1],
+                 data[at + 2] % 16 + 1u, data[at + 3] % 8u, data[at + 3] % 16u);
+        sqlite3_exec(database, sql, NULL, NULL, NULL);
+    }
+    run_reports(database, data[0]);
+    sqlite3_close(database);
+    return 0;
+}
