@@ -87,6 +87,15 @@ void hl_row_old_gone(hl_books *books, uint32_t row, uint32_t born_ms, uint32_t d
         hl_cells_add(cells, row, born, died, blocks, bytes);
 }
 
+static inline hl_memo *memo_of(const hl_books *books, const hl_reader *reader, uint64_t id)
+{
+    return &books->memo[(id ^ (uint64_t)reader->thread * UINT64_C(0x9e3779b9)) % HL_MEMOS];
+}
+static inline bool memo_holds(const hl_books *books, const hl_reader *reader, const hl_memo *memo, uint64_t id)
+{
+    return memo->id == id && memo->thread == reader->thread && memo->epoch == books->epoch;
+}
+
 uint32_t hl_reader_row(hl_books *books, hl_reader *reader, unsigned slot, unsigned allocator)
 {
     hl_process *process = reader->image->process;
@@ -105,6 +114,9 @@ uint32_t hl_reader_row(hl_books *books, hl_reader *reader, unsigned slot, unsign
         r->tree_number = books->tree_number;
         r->old_tick = books->cells.tick;
     }
+    hl_memo *memo = memo_of(books, reader, reader->nodes[slot]);
+    if (memo_holds(books, reader, memo, reader->nodes[slot]))
+        memo->rows[allocator] = row;
     return reader->rows[slot][allocator] = row;
 }
 
@@ -221,8 +233,17 @@ static void name_stack(hl_books *books, hl_reader *reader, uint64_t id)
     if (reader->nodes[slot] == id)
         return;
     reader->nodes[slot] = id;
-    reader->node[slot] = hl_node_named(books, reader->image, id);
+    hl_memo *memo = memo_of(books, reader, id);
+    if (memo_holds(books, reader, memo, id)) {
+        reader->node[slot] = memo->node;
+        memcpy(reader->rows[slot], memo->rows, sizeof memo->rows);
+        return;
+    }
+    uint32_t node = reader->node[slot] = hl_node_named(books, reader->image, id);
     memset(reader->rows[slot], 0, sizeof reader->rows[slot]);
+    /* What a stand-in means may be told at any moment, and what was folded may be brought back. */
+    if (!(node & HL_STAND_IN) && books->tree.node[node].kind != HL_NODE_DEEPER)
+        *memo = (hl_memo){.id = id, .thread = reader->thread, .epoch = books->epoch, .node = node};
 }
 
 /* The words that are not about blocks. The number of words taken; 0: not valid. */

@@ -16,6 +16,7 @@ void hl_books_init(hl_books *books, hl_session *session, uint32_t tick_ms)
     books->stacks_kept = 64 << 10;
     books->epoch = 1;
     books->chunk_held = hl_zeroed(session->chunks);
+    books->memo = hl_zeroed(HL_MEMOS * sizeof *books->memo);
     hl_rows_init(&books->rows);
     hl_tree_init(&books->tree);
     hl_cells_init(&books->cells, tick_ms);
@@ -54,6 +55,7 @@ void hl_books_release(hl_books *books)
     }
     free(books->processes);
     free(books->chunk_held);
+    free(books->memo);
     free(books->threads);
     free(books->groups);
     free(books->notes);

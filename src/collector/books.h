@@ -132,6 +132,17 @@ typedef struct hl_reader {
     uint32_t code_version, code_bytes, code_have;
 } hl_reader;
 
+/* What a thread's words for one stack mean, remembered beyond its 16 slots: recursion that allocates at each level names
+ * hundreds of stacks in turn, and looking each up again costs more than the event. An entry holds while `epoch` is that of
+ * the books, so for one tick at most: within it no name changes its meaning and no row is given to another key. */
+typedef struct hl_memo {
+    uint64_t id;
+    uint32_t thread, epoch, node;
+    uint32_t rows[HL_ALLOCATORS]; /* 0: not looked up yet */
+} hl_memo;
+_Static_assert(sizeof(hl_memo) <= 64, "one line");
+enum { HL_MEMOS = 4096 };
+
 typedef struct hl_waiting_reader { /* by the epoch of its next word */
     uint64_t epoch;
     hl_reader *reader;
@@ -158,6 +169,7 @@ typedef struct hl_books {
     uint32_t active_count;
     hl_waiting_reader heap[HL_MAX_WRITERS]; /* room for a pass */
     uint8_t *chunk_held;                    /* by chunk: a reader stands in it */
+    hl_memo *memo;                          /* by hash of (thread, id) */
 
     hl_thread *threads;
     uint32_t thread_count, thread_room;
@@ -226,7 +238,8 @@ hl_row *hl_row_refresh(hl_books *books, hl_process *process, uint32_t row);
 uint32_t hl_reader_row(hl_books *books, hl_reader *reader, unsigned slot, unsigned allocator);
 /* Every live block and heap mapping is gone: exec. */
 void hl_apply_release_all(hl_books *books, hl_image *image);
-/* Stamps of all processes are out of date: a tick, a checkpoint, a peak of the tree. */
+/* Stamps of all processes, and all memos, are out of date: a tick, a checkpoint, a peak of the tree. Also to be called when
+ * names or rows have got another meaning. */
 void hl_books_new_epoch(hl_books *books);
 
 static inline hl_row *hl_row_touch(hl_books *books, hl_process *process, uint32_t row)

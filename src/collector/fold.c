@@ -288,4 +288,5 @@ void hl_settle_forwarded(hl_books *books)
     }
     books->forwarded = 0;
     books->coarsened = true;
+    hl_books_new_epoch(books); /* nodes and rows have new numbers: no memo holds */
 }
