@@ -36,7 +36,7 @@ static struct {
     void (*set)(int, const allocator *);
     void (*get_arena)(arena_allocator *);
     void (*set_arena)(const arena_allocator *);
-    bool objects, mimalloc;
+    bool objects, mimalloc, started;
     atomic_flag busy;
     unsigned used[DOMAINS], arenas_used;
     allocator real[DOMAINS][RECORDS];
@@ -216,7 +216,9 @@ static void check_domain(int domain, hl_wire_writer *w)
     if (domain == RAW) {
         if (!pymem.objects || memcmp(&now, &pymem.raw_seen, sizeof now) == 0)
             return;
-        if (raw_is_libc(&now, w)) {
+        /* Asked at the start only: later we may stand inside the new allocator itself, under its lock (tracemalloc). Then
+         * it is recorded as it is, which is right for any allocator, for what it calls below is not counted again. */
+        if (!pymem.started && raw_is_libc(&now, w)) {
             pymem.raw_seen = now;
             return;
         }
@@ -268,5 +270,6 @@ hl_pymem_result hl_pymem_start(bool objects, bool mimalloc)
     pymem.objects = objects;
     pymem.mimalloc = mimalloc;
     hl_pymem_check(NULL);
+    pymem.started = true;
     return objects ? HL_PYMEM_OBJECTS : HL_PYMEM_ARENAS;
 }
