@@ -8,7 +8,7 @@
 #include <string.h>
 
 /* No machine has more; a damaged file may say so, and sums of many such must not overflow. */
-static const int64_t MOST_BYTES = INT64_C(1) << 50;
+static const uint64_t MOST_BYTES = UINT64_C(1) << 50;
 
 typedef struct state { /* of one process: its row in the tick table that holds now */
     uint64_t heap, low, high, arena;
@@ -64,7 +64,7 @@ static uint32_t process_row(const hl_model *m, int64_t id)
 static uint64_t count_of(sqlite3_stmt *row, int column)
 {
     int64_t value = sqlite3_column_int64(row, column);
-    return value < 0 ? 0 : value > MOST_BYTES ? MOST_BYTES : (uint64_t)value;
+    return value < 0 ? 0 : (uint64_t)value > MOST_BYTES ? MOST_BYTES : (uint64_t)value;
 }
 
 static void take_row(state *s, sqlite3_stmt *row)

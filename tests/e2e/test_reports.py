@@ -9,13 +9,21 @@ import os
 import subprocess
 import unicodedata
 
-import pytest
-
 import handmade
+import pytest
 from handmade import MB
 
 REPORTS = ["stats", "tree", "table", "summary", "lines", "timeline", "processes"]
-VIEWS = [[], ["--at", "end"], ["--at", "45%"], ["--at", "0.62s"], ["--leaks"], ["--allocated"], ["--temporary"], ["--temporary", "64"]]
+VIEWS = [
+    [],
+    ["--at", "end"],
+    ["--at", "45%"],
+    ["--at", "0.62s"],
+    ["--leaks"],
+    ["--allocated"],
+    ["--temporary"],
+    ["--temporary", "64"],
+]
 
 
 @pytest.fixture
@@ -38,22 +46,58 @@ def columns(text: str) -> int:
 
 # ------------------------------------------------------------------------------------------------------ known figures
 
+
 def test_stats_json_has_every_promised_key(profile):
     stats = profile.stats()
     assert stats["schema"] == "heapline.stats/1"
-    expected = {"command": "app.py x", "exit": 0, "signal": None, "duration_s": 1.0, "peak_bytes": 42 * MB, "peak_time_s": 0.5,
-                "allocations": 10, "allocated_bytes": 52 * MB, "frees": 5, "freed_bytes": 25 * MB, "live_end_bytes": 27 * MB,
-                "live_end_blocks": 5, "arena_peak_bytes": MB, "rss_peak_bytes": 60 * MB, "threads": 1, "processes": 1,
-                "events": 16, "events_lost": 0, "waited_s": 0, "collector_cpu_s": 0.005, "collector_rss_peak_bytes": 20 * MB,
-                "folded_stacks": 0, "python": "3.12.1", "exact": True}
+    expected = {
+        "command": "app.py x",
+        "exit": 0,
+        "signal": None,
+        "duration_s": 1.0,
+        "peak_bytes": 42 * MB,
+        "peak_time_s": 0.5,
+        "allocations": 10,
+        "allocated_bytes": 52 * MB,
+        "frees": 5,
+        "freed_bytes": 25 * MB,
+        "live_end_bytes": 27 * MB,
+        "live_end_blocks": 5,
+        "arena_peak_bytes": MB,
+        "rss_peak_bytes": 60 * MB,
+        "threads": 1,
+        "processes": 1,
+        "events": 16,
+        "events_lost": 0,
+        "waited_s": 0,
+        "collector_cpu_s": 0.005,
+        "collector_rss_peak_bytes": 20 * MB,
+        "folded_stacks": 0,
+        "python": "3.12.1",
+        "exact": True,
+    }
     assert {key: stats[key] for key in expected} == expected
-    assert stats["sizes"] == [{"from": 1 << 19, "below": 1 << 20, "count": 2}, {"from": 1 << 23, "below": 1 << 24, "count": 4}]
+    assert stats["sizes"] == [
+        {"from": 1 << 19, "below": 1 << 20, "count": 2},
+        {"from": 1 << 23, "below": 1 << 24, "count": 4},
+    ]
     rss = stats["rss_at_peak"]
     assert rss["rss_bytes"] == sum(rss[key] for key in rss if key not in ("rss_bytes", "time_s"))
 
 
-@pytest.mark.parametrize(("view", "load"), [([], 30), (["--at", "end"], 15), (["--at", "60%"], 29), (["--at", "15%"], 0),
-                                            (["--at", "900ms"], 15), (["--leaks"], 15), (["--allocated"], 40), (["--temporary"], 5)])
+@pytest.mark.parametrize(
+    ("view", "load"),
+    [
+        ([], 30),
+        (["--at", "end"], 15),
+        (["--at", "60%"], 29),
+        (["--at", "15%"], 0),
+        (["--at", "900ms"], 15),
+        (["--leaks"], 15),
+        (["--allocated"], 40),
+        (["--temporary"], 5),
+    ],
+)
 def test_library_memory_belongs_to_the_users_line(profile, view, load):
     rows = profile.table(*view)
     assert sum(row["bytes"] for row in rows if (row["function"], row["line"]) == ("load", 5)) == load * MB
@@ -61,7 +105,11 @@ def test_library_memory_belongs_to_the_users_line(profile, view, load):
         if row["function"] == "load":
             assert row["file"] == "/home/u/app/app.py"
             assert [(f["function"], f["line"]) for f in row["stack"]] == [
-                ("JSONDecoder.decode", 337), ("load", 5), ("main", 10), ("<module>", 13)]
+                ("JSONDecoder.decode", 337),
+                ("load", 5),
+                ("main", 10),
+                ("<module>", 13),
+            ]
     leaf = profile.table("--leaf", *view)
     assert sum(row["bytes"] for row in leaf if row["function"] == "JSONDecoder.decode") == load * MB
 
@@ -80,7 +128,12 @@ def test_lines_beside_the_source(profile):
     lines = {line["line"]: line for line in file["lines"]}
     assert lines[5]["source"] == "    return json.load(open(path))"
     assert [lines[5][key] for key in ("allocated_bytes", "freed_bytes", "peak_bytes", "end_bytes", "allocations")] == [
-        40 * MB, 25 * MB, 30 * MB, 15 * MB, 6]
+        40 * MB,
+        25 * MB,
+        30 * MB,
+        15 * MB,
+        6,
+    ]
     assert lines[10]["peak_bytes"] == 0 and lines[10]["peak_with_calls_bytes"] == 30 * MB
 
 
@@ -147,6 +200,7 @@ def test_text_is_as_documented(profile, heapline, report, width):
 
 # ------------------------------------------------------------------------------------------------ sums against SQL
 
+
 @pytest.mark.parametrize("view", VIEWS, ids=" ".join)
 def test_rows_add_up_to_the_total(made_up, view):
     table = made_up.json("table", *view)
@@ -174,11 +228,15 @@ def test_json_equals_sql(made_up):
     stats = made_up.stats()
     one = len(made_up.processes()) == 1
     for key, query in {
-        "allocations": "SELECT sum(allocations) FROM stat", "allocated_bytes": "SELECT sum(allocated) FROM stat",
-        "frees": "SELECT sum(frees) FROM stat", "freed_bytes": "SELECT sum(freed) FROM stat",
-        "live_end_bytes": "SELECT sum(live) FROM stat", "live_end_blocks": "SELECT sum(live_blocks) FROM stat",
+        "allocations": "SELECT sum(allocations) FROM stat",
+        "allocated_bytes": "SELECT sum(allocated) FROM stat",
+        "frees": "SELECT sum(frees) FROM stat",
+        "freed_bytes": "SELECT sum(freed) FROM stat",
+        "live_end_bytes": "SELECT sum(live) FROM stat",
+        "live_end_blocks": "SELECT sum(live_blocks) FROM stat",
         "peak_bytes": f"SELECT sum({'peak' if one else 'tree_peak'}) FROM stat",
-        "total_bytes": "SELECT value FROM meta WHERE key = 'peak'", "processes": "SELECT count(*) FROM process",
+        "total_bytes": "SELECT value FROM meta WHERE key = 'peak'",
+        "processes": "SELECT count(*) FROM process",
     }.items():
         assert stats[key] == made_up.value(query), key
     lines = made_up.json("lines")
@@ -193,7 +251,9 @@ def test_json_equals_sql(made_up):
 
 def test_processes_and_threads_are_parts_of_the_whole(made_up):
     whole = made_up.json("table", "--allocated")["total_bytes"]
-    assert whole == sum(made_up.json("table", "--allocated", "--pid", str(p["pid"]))["total_bytes"] for p in made_up.processes())
+    assert whole == sum(
+        made_up.json("table", "--allocated", "--pid", str(p["pid"]))["total_bytes"] for p in made_up.processes()
+    )
     tids = [row["tid"] for row in made_up.sql("SELECT tid FROM thread")]
     assert whole == sum(made_up.json("table", "--allocated", "--thread", str(tid))["total_bytes"] for tid in tids)
     for process in made_up.processes():
@@ -212,6 +272,7 @@ def test_timeline_holds_the_peak_and_agrees_with_the_cells(made_up):
 
 
 # -------------------------------------------------------------------------------------------------- a real recording
+
 
 def test_shares_of_the_peak_add_up_across_checkpoints(heapline):
     profile = heapline.run("""
@@ -258,6 +319,7 @@ def test_out_of_memory_names_limit_holder_and_growth(heapline):
 
 # ------------------------------------------------------------------------------------------------ terminals and pipes
 
+
 @pytest.mark.parametrize("report", REPORTS)
 @pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
 def test_every_width_keeps_its_lines_within_it(made_up, heapline, report, width):
@@ -286,8 +348,12 @@ def test_ascii_where_the_locale_is(profile, heapline):
 @pytest.mark.parametrize("report", REPORTS)
 def test_names_cannot_speak_to_the_terminal(heapline, report):
     evil = "\033]0;x\a\033[2J\u202ex\n\r"
-    path = handmade.write(heapline.folder / "evil.heapline", source=b"\033[2J = 1\n" * 13, names={
-        key: key + evil for key in ("load", "main", "app.py", "decode", "thread", "command")}, meta={"directory": "/"})
+    path = handmade.write(
+        heapline.folder / "evil.heapline",
+        source=b"\033[2J = 1\n" * 13,
+        names={key: key + evil for key in ("load", "main", "app.py", "decode", "thread", "command")},
+        meta={"directory": "/"},
+    )
     for options in ([], ["--leaf"]) if report in ("table", "tree", "summary", "lines", "stats") else ([],):
         finished = heapline(report, str(path), *options, env={"COLUMNS": "400"})
         assert finished.exit == 0
@@ -296,13 +362,15 @@ def test_names_cannot_speak_to_the_terminal(heapline, report):
 
 
 def test_wide_characters_keep_columns_aligned(heapline):
-    path = handmade.write(heapline.folder / "wide.heapline", names={"load": "読み込み", "main": "größe", "app.py": "/home/u/app/資料.py"})
+    path = handmade.write(
+        heapline.folder / "wide.heapline", names={"load": "読み込み", "main": "größe", "app.py": "/home/u/app/資料.py"}
+    )
     text = heapline("table", str(path), env={"COLUMNS": "80"}).stdout
     header, *rows = [line for line in text.split("\n\n")[1].splitlines()]
-    at = columns(header[:header.index("Function")])
+    at = columns(header[: header.index("Function")])
     for name in ("読み込み", "größe", "(no Python)"):
         row = next(row for row in rows if name in row)
-        assert columns(row[:row.index(name)]) == at
+        assert columns(row[: row.index(name)]) == at
 
 
 @pytest.mark.parametrize("options", [["table", "--json"], ["stats"], ["lines", "--json"]])
@@ -317,7 +385,9 @@ def test_a_reader_that_leaves_early_is_no_error(made_up, heapline, options):
 
 def test_a_full_disk_is_told(profile, heapline):
     with open("/dev/full", "w") as full:
-        process = subprocess.run([heapline.binary, "stats", profile.path], stdout=full, stderr=subprocess.PIPE, text=True)
+        process = subprocess.run(
+            [heapline.binary, "stats", profile.path], stdout=full, stderr=subprocess.PIPE, text=True
+        )
     assert process.returncode == 3
     assert process.stderr.startswith("heapline: cannot write the report:")
 
@@ -331,7 +401,15 @@ def test_csv_is_quoted(heapline):
 
 # --------------------------------------------------------------------------------------------------- bad files, usage
 
-BAD = {"empty": b"", "memray": b"memray\0\0\0\0", "text": b"hello\n" * 100, "sqlite": None, "newer": None, "cut": None, "damaged": None}
+BAD = {
+    "empty": b"",
+    "memray": b"memray\0\0\0\0",
+    "text": b"hello\n" * 100,
+    "sqlite": None,
+    "newer": None,
+    "cut": None,
+    "damaged": None,
+}
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -343,9 +421,9 @@ def test_bad_files_are_refused_in_one_line(heapline, kind):
     elif kind == "sqlite":
         good = good[:68] + bytes(4) + good[72:]
     elif kind == "cut":
-        good = good[:len(good) // 2]
+        good = good[: len(good) // 2]
     elif kind == "damaged":
-        good = good[:4096] + bytes(0xa5 for _ in range(len(good) - 4096))
+        good = good[:4096] + bytes(0xA5 for _ in range(len(good) - 4096))
     path.write_bytes(good if BAD[kind] is None else BAD[kind])
     for report in REPORTS:
         finished = heapline(report, str(path))
@@ -360,16 +438,28 @@ def test_every_byte_of_a_page_may_be_wrong(heapline):
     path = heapline.folder / "flipped.heapline"
     for at in range(4096, len(good), 1031):
         flipped = bytearray(good)
-        flipped[at] ^= 0xff
+        flipped[at] ^= 0xFF
         path.write_bytes(flipped)
         for report in ("stats", "tree"):
             assert heapline(report, str(path)).exit in (0, 3), (report, at)
 
 
-@pytest.mark.parametrize("words", [["table"], ["table", "--at", "soon", "P"], ["table", "--leaks", "--allocated", "P"],
-                                   ["table", "--json", "--csv", "P"], ["table", "P", "Q"], ["table", "--pid", "7", "P"],
-                                   ["table", "--thread", "nobody", "P"], ["lines", "P", "nothing"], ["table", "--temporary=2000", "P"],
-                                   ["table", "--srot", "count", "P"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["table"],
+        ["table", "--at", "soon", "P"],
+        ["table", "--leaks", "--allocated", "P"],
+        ["table", "--json", "--csv", "P"],
+        ["table", "P", "Q"],
+        ["table", "--pid", "7", "P"],
+        ["table", "--thread", "nobody", "P"],
+        ["lines", "P", "nothing"],
+        ["table", "--temporary=2000", "P"],
+        ["table", "--srot", "count", "P"],
+    ],
+    ids=" ".join,
+)
 def test_bad_usage_is_exit_2(profile, heapline, words):
     finished = heapline(*[str(profile.path) if word == "P" else word for word in words])
     assert finished.exit == 2, finished
@@ -383,13 +473,18 @@ def test_a_missing_file_is_exit_3(heapline):
 
 # --------------------------------------------------------------------------------------------------------- source text
 
+
 def test_source_from_the_disk_only_if_unchanged(heapline):
     app = heapline.folder / "app.py"
     app.write_bytes(handmade.SOURCE)
     os.utime(app, (1000, 1000))
     names = {"app.py": str(app)}
-    after = handmade.write(heapline.folder / "a.heapline", source=None, names=names, meta={"start_unix_ns": 2000 * 10**9})
-    before = handmade.write(heapline.folder / "b.heapline", source=None, names=names, meta={"start_unix_ns": 500 * 10**9})
+    after = handmade.write(
+        heapline.folder / "a.heapline", source=None, names=names, meta={"start_unix_ns": 2000 * 10**9}
+    )
+    before = handmade.write(
+        heapline.folder / "b.heapline", source=None, names=names, meta={"start_unix_ns": 500 * 10**9}
+    )
     assert "return json.load" in heapline("lines", str(after)).stdout
     text = heapline("lines", str(before)).stdout
     assert "return json.load" not in text and "changed since" in text and "30.0 MB" in text
