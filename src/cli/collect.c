@@ -143,6 +143,7 @@ int hl_cmd_collect(int argc, char **argv)
     error = hl_recorder_start(&recorder, &o.record, &what);
     if (error)
         return refuse(output, hl_error_text(error));
+    free(o.record.labels.at);
     char locator[sizeof recorder.session->locator + 1];
     int n = snprintf(locator, sizeof locator, "%s\n", recorder.session->locator);
     return write(ready, locator, (size_t)n) == n ? HL_EXIT_OK : HL_EXIT_OURS;

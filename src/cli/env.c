@@ -102,6 +102,10 @@ int hl_cmd_env(int argc, char **argv)
     for (size_t i = 0; i < o.record.labels.n; i++)
         n = add(words, n, "--label=", o.record.labels.at[i]);
     hl_join_words(all, sizeof all, words);
+    for (size_t i = 0; i < n; i++)
+        free(words[i]);
+    free(words);
+    free(o.record.labels.at);
 
     print_variable("LD_PRELOAD", install.tracker, "\"${LD_PRELOAD:+:$LD_PRELOAD}\"");
     print_variable(HL_ENV_START, install.binary, "");

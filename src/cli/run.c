@@ -180,38 +180,8 @@ static int record(const run_options *o, const hl_target *t, hl_recorder *r, hl_p
     return hl_foreground_end(status);
 }
 
-int hl_cmd_run(int argc, char **argv)
+static int run(const run_options *o, const hl_target *target, const char *said)
 {
-    run_options o = {.record = {.children = HL_CHILDREN_PYTHON, .interval_ns = 10000000}};
-    char said[2048] = "";
-    int words = argc;
-    char **all = malloc((size_t)(argc + 1) * sizeof *all);
-    if (all == NULL)
-        return HL_EXIT_OURS;
-    memcpy(all, argv, (size_t)(argc + 1) * sizeof *all);
-
-    int status = hl_options_parse(&syntax, &words, argv, &o);
-    if (status >= 0)
-        return status;
-    const char *label = hl_record_bad_label(&o.record);
-    if (label != NULL)
-        return hl_options_mistake(&syntax, "--label %s: this is not KEY=VALUE", label);
-    bool any = o.module == NULL && o.code == NULL && words > 0 && has_double_dash(argc, all, words);
-    if (words == 0 && argc > 1 && strcmp(all[argc - 1], "--") == 0)
-        return hl_options_mistake(&syntax, "no program behind --");
-    /* The words that were ours, for people who read the profile. */
-    int ours = argc - words - any;
-    if (o.module != NULL || o.code != NULL)
-        ours -= all[ours - 1] == o.module || all[ours - 1] == o.code ? 2 : 1; /* "-m X" or "-mX" */
-    all[ours] = NULL;
-    hl_join_words(said, sizeof said, all + 1);
-    free(all);
-
-    hl_target target;
-    hl_target_words given = {program_invocation_name, o.python, o.module, o.code, any, argv, words};
-    status = hl_target_find(&target, &given);
-    if (status)
-        return status;
     occupy_standard_descriptors();
     hl_install install;
     int error = hl_install_find(&install);
@@ -223,17 +193,63 @@ int hl_cmd_run(int argc, char **argv)
     hl_signals before;
     hl_foreground_begin(&before);
     hl_recorder recorder;
-    error = hl_recorder_create(&recorder, &o.record, install.tracker, any);
+    error = hl_recorder_create(&recorder, &o->record, install.tracker, target->any);
     if (error) {
         hl_error("cannot make the shared memory of a recording: %s%s", hl_error_text(error),
                  error == -EFBIG ? " (the limit of file sizes, ulimit -f, must be 20 MB or more)" : "");
         return HL_EXIT_OURS;
     }
     hl_program program;
-    error = hl_program_hold(&program, target.path, target.argv, recorder.session, install.tracker, &before);
+    error = hl_program_hold(&program, target->path, target->argv, recorder.session, install.tracker, &before);
     if (error) {
         hl_error("cannot start a process: %s", hl_error_text(error));
         return HL_EXIT_OURS;
     }
-    return record(&o, &target, &recorder, &program, said);
+    return record(o, target, &recorder, &program, said);
+}
+
+/* The command line, up to what is to be run. `all` is a copy of argv. -1, or the status to exit with. */
+static int understand(run_options *o, hl_target_words *given, char *said, size_t said_bytes, int argc, char **argv,
+                      char **all)
+{
+    int words = argc;
+    int status = hl_options_parse(&syntax, &words, argv, o);
+    if (status >= 0)
+        return status;
+    const char *label = hl_record_bad_label(&o->record);
+    if (label != NULL)
+        return hl_options_mistake(&syntax, "--label %s: this is not KEY=VALUE", label);
+    bool any = o->module == NULL && o->code == NULL && words > 0 && has_double_dash(argc, all, words);
+    if (words == 0 && argc > 1 && strcmp(all[argc - 1], "--") == 0)
+        return hl_options_mistake(&syntax, "no program behind --");
+    /* The words that were ours, for people who read the profile. */
+    int ours = argc - words - any;
+    if (o->module != NULL || o->code != NULL)
+        ours -= all[ours - 1] == o->module || all[ours - 1] == o->code ? 2 : 1; /* "-m X" or "-mX" */
+    all[ours] = NULL;
+    hl_join_words(said, said_bytes, all + 1);
+    *given = (hl_target_words){program_invocation_name, o->python, o->module, o->code, any, argv, words};
+    return status;
+}
+
+int hl_cmd_run(int argc, char **argv)
+{
+    run_options o = {.record = {.children = HL_CHILDREN_PYTHON, .interval_ns = 10000000}};
+    char said[2048] = "";
+    char **all = malloc((size_t)(argc + 1) * sizeof *all);
+    if (all == NULL)
+        return HL_EXIT_OURS;
+    memcpy(all, argv, (size_t)(argc + 1) * sizeof *all);
+    hl_target_words given;
+    int status = understand(&o, &given, said, sizeof said, argc, argv, all);
+    free(all);
+    if (status < 0) {
+        hl_target target;
+        status = hl_target_find(&target, &given);
+        if (status == 0)
+            status = run(&o, &target, said);
+        free(target.argv);
+    }
+    free(o.record.labels.at);
+    return status;
 }
