@@ -158,12 +158,12 @@ static inline void insert(hl_books *books, hl_reader *reader, uint64_t key, uint
     }
 }
 
-static void unknown_free(hl_process *process)
+static void unknown_free(hl_image *image)
 {
-    if (process->forked)
-        process->inherited_frees++;
+    if (image->forked)
+        image->process->inherited_frees++;
     else
-        process->unknown_frees++;
+        image->process->unknown_frees++;
 }
 
 /* A realloc that began has not ended: its hook was left by longjmp. The block counts until its free is seen. */
@@ -200,7 +200,7 @@ static void end_move(hl_books *books, hl_reader *reader, uint64_t key, uint64_t 
         hl_row_charge(books, process, row, size);
     } else {
         if (reader->moving)
-            unknown_free(process);
+            unknown_free(reader->image);
         books->threads[reader->thread].allocations++;
         hl_charge(books, process, row, size);
     }
@@ -303,7 +303,7 @@ static inline __attribute__((always_inline)) hl_applied apply(hl_books *books, h
             if (__builtin_expect(hl_live_take(&image->live, key, &block), 1))
                 hl_release(books, process, &block, full_size(image, &block));
             else
-                unknown_free(process);
+                unknown_free(image);
             w++;
             break;
 

@@ -64,7 +64,6 @@ typedef struct hl_process {
     bool looked_for;   /* and all slots have been looked at since */
     uint64_t gone_ns;
     uint32_t end_tree_number; /* number of the tree's last peak when it ended */
-    bool forked;              /* frees of blocks that it does not know are frees of its parent's blocks */
     bool changed;             /* since the last checkpoint */
     bool followed;            /* an image has registered */
     bool had_events;
@@ -105,6 +104,7 @@ typedef struct hl_image {
     uint32_t slot, facts;
     bool dead;     /* nothing more can come: its process has ended or is another image now */
     bool replaced; /* by exec: what it had alive is released */
+    bool forked;   /* frees of blocks that it does not know are frees of its parent's blocks */
     bool noted_broken;
     uint32_t facts_read;
     bool exec_announced;

@@ -349,7 +349,7 @@ static void begin_image(hl_books *books, uint32_t slot_number)
     hl_live_init(&image->live);
     hl_names_init(&image->names, slot->seed);
     process->followed = true;
-    process->forked = born_by == HL_CHILD_FORK;
+    image->forked = born_by == HL_CHILD_FORK;
     process->images++;
     process->changed = true;
     books->images[slot_number] = image;
@@ -436,7 +436,7 @@ static bool session_is_mapped(int32_t pid)
 
 static void check_exec(hl_books *books, hl_image *image)
 {
-    if (!image->exec_announced || image->dead || books->now_ns - image->exec_ns < SECOND / 20)
+    if (!image->exec_announced || image->dead || books->now_ns - image->exec_ns < SECOND)
         return;
     image->exec_announced = false;
     if (session_is_mapped(image->process->pid))
@@ -487,6 +487,8 @@ static void look_at_stranger(hl_books *books, hl_process *process)
     if (process->followed || process->looked > 2 || age_ns < (SECOND / 100 << 2 * process->looked))
         return;
     process->looked++;
+    if (process->born_by == HL_CHILD_FORK && process->looked <= 2)
+        return; /* a copy of a program that is recorded registers itself, when it gets a processor */
     const char *reason = reason_of(books, process->pid);
     process->reason = (hl_text){reason, (uint32_t)strlen(reason)};
     hl_text executable = link_text(books, process->pid, "exe"), command = command_text(books, process->pid);
@@ -541,8 +543,10 @@ void hl_processes_check(hl_books *books)
             process->looked_for = true; /* it may have registered since the slots were last looked at */
         } else if (process->gone && !process->images) {
             if (!process->followed && !process->reason.at) {
-                static const char text[] = "not followed: it ended before it could be looked at";
-                process->reason = (hl_text){text, sizeof text - 1};
+                bool fork = process->born_by == HL_CHILD_FORK;
+                const char *text = fork ? "not followed: it ended before it had begun to record"
+                                        : "not followed: it ended before it could be looked at";
+                process->reason = (hl_text){text, (uint32_t)strlen(text)};
             }
             end_process(books, process);
         } else if (!process->gone) {
