@@ -241,14 +241,15 @@ static void check_arenas(void)
     pymem.set_arena(&(arena_allocator){record, arena_alloc, arena_free});
 }
 
-void hl_pymem_check(hl_wire_writer *w)
+void hl_pymem_check(hl_wire_writer *w, bool starting)
 {
     if (!pymem.get || atomic_flag_test_and_set(&pymem.busy))
         return;
     if (pymem.objects || pymem.mimalloc) {
         check_domain(OBJ, w);
         check_domain(MEM, w);
-        check_domain(RAW, w);
+        if (starting) /* later it may be in use by threads without the GIL */
+            check_domain(RAW, w);
     }
     if (pymem.set_arena)
         check_arenas();
@@ -269,7 +270,7 @@ hl_pymem_result hl_pymem_start(bool objects, bool mimalloc)
         pymem.set_arena = NULL;
     pymem.objects = objects;
     pymem.mimalloc = mimalloc;
-    hl_pymem_check(NULL);
+    hl_pymem_check(NULL, true);
     pymem.started = true;
     return objects ? HL_PYMEM_OBJECTS : HL_PYMEM_ARENAS;
 }

@@ -17,7 +17,8 @@ typedef enum hl_pymem_result {
 hl_pymem_result hl_pymem_start(bool objects, bool mimalloc);
 
 /* Whether the hooks still stand; puts them back where the interpreter has chosen other allocators. They do get lost while
- * it starts: with any value of PYTHONMALLOC, with -X dev, always on 3.6. `w`: the writer of the hook at work. */
-void hl_pymem_check(hl_wire_writer *w);
+ * it starts: with any value of PYTHONMALLOC, with -X dev, always on 3.6. `w`: the writer of the hook at work; `starting`: no other thread of Python's runs
+ * yet. */
+void hl_pymem_check(hl_wire_writer *w, bool starting);
 
 #endif

@@ -128,12 +128,14 @@ static const char MAIN_THREAD[] = "MainThread"; /* as threading calls it */
 /* The walk until the interpreter is initialised: it chooses its allocators in that time. */
 static uint64_t walk_starting(hl_wire_writer *w, bool epoch_changed)
 {
-    if (!(atomic_load_explicit(&w->open, memory_order_relaxed) & HL_BELOW) && w->lane == 0) {
-        hl_pymem_check(w);
+    bool is_main = w->tid == hl_tracker.pid && w->lane == 0 && w != hl_tracker.shared; /* only it installs hooks */
+    if (!(atomic_load_explicit(&w->open, memory_order_relaxed) & HL_BELOW)) {
+        if (is_main)
+            hl_pymem_check(w, true);
         if (!hl_python.is_initialized || hl_python.is_initialized()) {
             hl_python.compare_always = hl_python.recording != HL_RECORDING_OBJECTS;
             hl_tracker.walk = hl_python.gave_up ? NULL : hl_python.walk;
-            if (w->tid == hl_tracker.pid && w != hl_tracker.shared)
+            if (is_main)
                 hl_put_text(w, HL_TEXT_PYTHON_NAME, MAIN_THREAD, sizeof MAIN_THREAD - 1);
         }
     }
@@ -208,11 +210,20 @@ void hl_python_join(void)
     }
 }
 
+/* The allocators of MEM and OBJ are five words that are not exchanged at once. A thread that stands below one of them has
+ * the GIL, so nobody else calls them meanwhile; without a GIL they are left alone once threads may run. */
 void hl_python_check(void)
 {
     hl_wire_writer *w = hl_self;
-    if (hl_python.layout && !hl_python.gave_up && w && w != &hl_tracker.no_writer && w->lane == 0)
-        hl_pymem_check(w);
+    if (!hl_python.layout || hl_python.gave_up || !w || w == &hl_tracker.no_writer || w->lane != 0)
+        return;
+    if (hl_tracker.walk == walk_starting) {
+        if (w->tid == hl_tracker.pid)
+            hl_pymem_check(w, true);
+    } else if (!(hl_python.flags & FREE_THREADED) &&
+               (atomic_load_explicit(&w->open, memory_order_relaxed) & HL_MARK_BITS) == HL_BELOW) {
+        hl_pymem_check(w, false);
+    }
 }
 
 bool hl_python_made(const void *caller)
