@@ -351,47 +351,80 @@ static bool is_startup(const hl_file *file)
            (file->origin == HL_ORIGIN_STDLIB && ends_with(file->path, "/site.py"));
 }
 
-static hl_origin choose_yours(const hl_model *m)
+/* "<string>", "<template>": a name for code without a file. What people type has such a name too. */
+static bool is_made_up(const hl_file *file)
 {
-    bool seen[HL_ORIGIN_NATIVE + 1] = {false};
-    for (uint32_t i = 0; i < m->stacks.n; i++) {
-        const hl_file *file = file_of_frame(m, m->stacks.row[i].frame);
-        if (file && !(file->origin == HL_ORIGIN_STDLIB && is_startup(file)))
-            seen[file->origin] = true;
+    const char *path = file->path;
+    return path[0] == '<' && strncmp(path, "<ipython", 8) != 0 && strcmp(path, "<stdin>") != 0 &&
+           strncmp(path, "<console", 8) != 0 && strncmp(path, "<doctest", 8) != 0;
+}
+
+static bool is_outermost(const hl_model *m, const hl_stack *stack)
+{
+    hl_stack_kind above = m->stacks.row[stack->parent].kind;
+    return above == HL_STACK_ROOT || above == HL_STACK_NO_PYTHON;
+}
+
+/* The file of each stack's outermost frame, null where there is none. */
+static void find_outermost(const hl_model *m, const hl_file **outermost)
+{
+    for (uint32_t i = 1; i < m->stacks.n; i++) {
+        const hl_stack *stack = &m->stacks.row[i];
+        outermost[i] = is_outermost(m, stack) ? file_of_frame(m, stack->frame) : outermost[stack->parent];
     }
-    return seen[HL_ORIGIN_USER]     ? HL_ORIGIN_USER
-           : seen[HL_ORIGIN_SITE]   ? HL_ORIGIN_SITE
-           : seen[HL_ORIGIN_STDLIB] ? HL_ORIGIN_STDLIB
-                                    : HL_ORIGIN_USER;
+}
+
+/* Which files are the user's: those of the user, or, where the program runs none, installed packages if they take part in a
+ * twentieth of what is allocated (an import hook alone does not count), or else the standard library. */
+static int choose_yours(hl_model *m, const hl_file *const *outermost)
+{
+    unsigned char *origins = calloc(m->stacks.n, 1); /* of the frames on each stack, a bit each */
+    if (!origins)
+        return -ENOMEM;
+    uint64_t sum[HL_ORIGIN_NATIVE + 1] = {0}, total = 0;
+    for (uint32_t i = 1; i < m->stacks.n; i++) {
+        const hl_file *file = file_of_frame(m, m->stacks.row[i].frame);
+        origins[i] = origins[m->stacks.row[i].parent];
+        if (file && outermost[i] && !is_startup(outermost[i]) && (!is_made_up(file) || file == outermost[i]))
+            origins[i] |= (unsigned char)(1u << file->origin);
+    }
+    for (uint32_t i = 0; i < m->stats.n; i++) {
+        const hl_stat *stat = &m->stats.row[i];
+        total += origins[stat->stack] ? stat->allocated : 0;
+        for (unsigned origin = 0; origin <= HL_ORIGIN_NATIVE; origin++)
+            sum[origin] += origins[stat->stack] >> origin & 1 ? stat->allocated : 0;
+    }
+    free(origins);
+    m->yours = sum[HL_ORIGIN_USER]                ? HL_ORIGIN_USER
+               : sum[HL_ORIGIN_SITE] > total / 20 ? HL_ORIGIN_SITE
+               : sum[HL_ORIGIN_STDLIB]            ? HL_ORIGIN_STDLIB
+                                                  : HL_ORIGIN_USER;
+    return 0;
 }
 
 /* Whether a frame is of the user's own code. Code that a library makes and runs (a namedtuple's, a data class's: "<string>")
- * is the library's; what people type or pass with -c is theirs. */
-static bool is_yours(const hl_model *m, const hl_stack *stack, const hl_file *file, bool called_by_yours,
-                     bool below_yours)
+ * is the library's; what is passed with -c is the user's. */
+static bool is_yours(const hl_model *m, const hl_stack *stack, const hl_file *outermost)
 {
+    const hl_file *file = file_of_frame(m, stack->frame);
     if (!file || file->origin != m->yours || stack->kind == HL_STACK_DEEPER)
         return false;
     if (m->yours != HL_ORIGIN_USER)
-        return below_yours || !is_startup(file);
-    return file->path[0] != '<' || called_by_yours || strncmp(file->path, "<ipython", 8) == 0 ||
-           strcmp(file->path, "<stdin>") == 0 || strncmp(file->path, "<console", 8) == 0 ||
-           strncmp(file->path, "<doctest", 8) == 0;
+        return outermost && !is_startup(outermost);
+    return !is_made_up(file) || file == outermost;
 }
 
 static int charge_stacks(loader *l)
 {
     hl_model *m = l->model;
-    m->yours = choose_yours(m);
-    bool *has_user = calloc(m->stacks.n ? m->stacks.n : 1, 1);
-    if (!has_user)
+    const hl_file **outermost = calloc(m->stacks.n, sizeof *outermost); /* the root is always there */
+    if (!outermost)
         return -ENOMEM;
-    int error = 0;
+    find_outermost(m, outermost);
+    int error = choose_yours(m, outermost);
     for (uint32_t i = 0; i < m->stacks.n && !error; i++) {
         hl_stack *stack = &m->stacks.row[i];
         const hl_stack *parent = &m->stacks.row[stack->parent];
-        const hl_file *file = file_of_frame(m, stack->frame);
-        has_user[i] = i > 0 && has_user[stack->parent];
         if (i == 0 || stack->kind == HL_STACK_NO_PYTHON || stack->kind == HL_STACK_ROOT) {
             stack->leaf = stack->yours = HL_SITE_NO_PYTHON;
             continue;
@@ -405,17 +438,14 @@ static int charge_stacks(loader *l)
             stack->leaf = stack->kind == HL_STACK_DEEPER ? site_of(l, HL_SITE_DEEPER, HL_NO_ROW, 0) : parent->leaf;
         }
         error = stack->leaf == HL_NO_ROW ? -ENOMEM : 0;
-        bool top = parent->kind == HL_STACK_ROOT || parent->kind == HL_STACK_NO_PYTHON;
-        if (is_yours(m, stack, file, top || parent->leaf == parent->yours, has_user[i])) {
-            has_user[i] = true;
+        if (is_yours(m, stack, outermost[i]))
             stack->yours = stack->leaf;
-        } else if (!top || has_user[i]) {
+        else if (!is_outermost(m, stack))
             stack->yours = parent->yours;
-        } else {
-            stack->yours = file && is_startup(file) ? HL_SITE_STARTUP : stack->leaf;
-        }
+        else
+            stack->yours = outermost[i] && is_startup(outermost[i]) ? HL_SITE_STARTUP : stack->leaf;
     }
-    free(has_user);
+    free(outermost);
     return error;
 }
 

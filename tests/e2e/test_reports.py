@@ -287,6 +287,23 @@ def test_shares_of_the_peak_add_up_across_checkpoints(heapline):
     assert profile.at_peak(function="first").bytes == 0
 
 
+def test_a_library_that_is_the_program_counts_as_yours(heapline):
+    (heapline.folder / "x.json").write_text(json.dumps(list(range(100_000))))
+    profile = heapline.run(["-m", "json.tool", "x.json", "y.json"])
+    top = profile.stats()["top_by_bytes"][0]
+    assert "/json/" in top["file"], top
+
+
+def test_code_that_a_library_generates_is_the_librarys(heapline):
+    profile = heapline.run("""
+        import collections
+        Pair = collections.namedtuple("Pair", "a b")
+        keep = [Pair(i, [i]) for i in range(10_000)]
+        """)
+    assert not [row for row in profile.table("--allocated") if row["file"] == "<string>"]
+    assert [row for row in profile.table("--allocated", "--leaf") if row["file"] == "<string>"]
+
+
 def test_any_moment_of_a_recording_adds_up(heapline):
     profile = heapline.run("""
         import random, time
