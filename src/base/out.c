@@ -75,7 +75,7 @@ static char *make_room(hl_out *out, size_t bytes)
 {
     if (out->failed)
         return NULL;
-    if (out->room - out->bytes < bytes) {
+    if (!out->at || out->room - out->bytes < bytes) {
         size_t room = out->room ? out->room : 4096;
         while (room - out->bytes < bytes)
             room *= 2;
