@@ -216,9 +216,9 @@ static void check_domain(int domain, hl_wire_writer *w)
     if (domain == RAW) {
         if (!pymem.objects || memcmp(&now, &pymem.raw_seen, sizeof now) == 0)
             return;
-        /* Asked at the start only: later we may stand inside the new allocator itself, under its lock (tracemalloc). Then
-         * it is recorded as it is, which is right for any allocator, for what it calls below is not counted again. */
-        if (!pymem.started && raw_is_libc(&now, w)) {
+        /* Not one that has a context and came later: we may stand inside it, under its lock (tracemalloc). It is recorded
+         * as it is, which is right for any allocator: what it calls below is not counted again. */
+        if ((!pymem.started || !now.context) && raw_is_libc(&now, w)) {
             pymem.raw_seen = now;
             return;
         }
