@@ -7,9 +7,9 @@
 #include "ring.h"
 
 typedef enum hl_pymem_result {
-    HL_PYMEM_OBJECTS,  /* hooks are in place */
-    HL_PYMEM_ARENAS,   /* arenas only: objects are not wanted */
-    HL_PYMEM_MISSING,  /* the interpreter has no PyMem_SetAllocator (2.7) */
+    HL_PYMEM_OBJECTS, /* hooks are in place */
+    HL_PYMEM_ARENAS,  /* arenas only: objects are not wanted */
+    HL_PYMEM_MISSING, /* the interpreter has no PyMem_SetAllocator (2.7) */
 } hl_pymem_result;
 
 /* Finds the interpreter's functions and installs the hooks; once, before main. `mimalloc`: its pages come without the

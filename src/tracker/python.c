@@ -229,5 +229,6 @@ void hl_python_check(void)
 bool hl_python_made(const void *caller)
 {
     /* 2.7 has no arena functions to ask; its other mappings are made in modules of their own. */
-    return hl_python.version == 0x207 && (uintptr_t)caller - hl_python.code_from < hl_python.code_to - hl_python.code_from;
+    return hl_python.version == 0x207 &&
+           (uintptr_t)caller - hl_python.code_from < hl_python.code_to - hl_python.code_from;
 }

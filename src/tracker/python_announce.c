@@ -138,8 +138,8 @@ static text text_of_str(const char *object)
     uint64_t length = HL_AT(uint64_t, object, L->text_length);
     if ((unit != 1 && unit != 2 && unit != 4) || length > 4096)
         return t;
-    t.data = !compact ? HL_AT(const void *, object, L->text_compact)
-                      : object + (ascii ? L->text_ascii : L->text_compact);
+    t.data =
+        !compact ? HL_AT(const void *, object, L->text_compact) : object + (ascii ? L->text_ascii : L->text_compact);
     t.length = length;
     t.unit = ascii ? 0 : unit;
     t.utf8_bytes = (uint32_t)length;

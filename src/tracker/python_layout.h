@@ -62,6 +62,7 @@ typedef struct hl_layout {
     .type = 24, .bytes_size = 32, .bytes_data = 48, .text_length = 32, .text_state = 48, .text_ascii = 56,             \
     .text_compact = 72
 
+/* clang-format off */
 static const hl_layout HL_LAYOUT_27 = {
     .frame = 16, .tracefunc = 48, .thread_id = 144, .has_global_state = true,
     .code = 32, .previous = 24, .instruction = 120, .locals_first = 376, .form = HL_AT_BYTES,
@@ -158,5 +159,7 @@ static const hl_layout HL_LAYOUT_315T = {
     .file_name = 128, .name = 144, .first_line = 84, .table = 152,
     HL_LAYOUT_OBJECTS_FREE_THREADED, .text_kind_shift = 8,
 };
+
+/* clang-format on */
 
 #endif

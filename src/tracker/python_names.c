@@ -141,7 +141,8 @@ static place *take_place(void)
     return NULL;
 }
 
-HL_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *), void *argument)
+HL_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes, void *(*start)(void *),
+                             void *argument)
 {
     if (!names.real)
         *(void **)&names.real = dlsym(RTLD_NEXT, "pthread_create");

@@ -35,9 +35,9 @@ typedef struct hl_frame {
     uint64_t node;        /* of the stack down to here; of its parent where this frame does not count */
     char *code;
     uint64_t parent;
-    uint64_t first;    /* lowest instruction of a frame that counts */
-    int64_t to_shared; /* from this thread's copy of the bytecode to the shared one (3.14t) */
-    uint32_t version;  /* of the code object; HL_SHIM for frames that are not Python's */
+    uint64_t first;                   /* lowest instruction of a frame that counts */
+    int64_t to_shared;                /* from this thread's copy of the bytecode to the shared one (3.14t) */
+    uint32_t version;                 /* of the code object; HL_SHIM for frames that are not Python's */
     uint32_t markable : 1, copy : 31; /* copy: index of the thread's copy of the bytecode */
 } hl_frame;
 _Static_assert(sizeof(hl_frame) == 64, "one cache line");
@@ -74,17 +74,17 @@ typedef struct hl_python_data {
     const hl_layout *layout; /* NULL: no stacks */
     hl_walker *walk;         /* what hl_tracker.walk is once the interpreter is initialised */
     int (*is_initialized)(void);
-    uint16_t version;        /* major << 8 | minor */
-    uint32_t full_version;   /* Py_Version's form */
-    uint32_t flags;          /* of hl_wire_process.python_flags */
-    uint32_t recording;      /* hl_recording */
-    char reason[384];        /* why it is less than asked */
+    uint16_t version;             /* major << 8 | minor */
+    uint32_t full_version;        /* Py_Version's form */
+    uint32_t flags;               /* of hl_wire_process.python_flags */
+    uint32_t recording;           /* hl_recording */
+    char reason[384];             /* why it is less than asked */
     uintptr_t code_from, code_to; /* the interpreter's machine code */
-    bool objects;            /* PyMem hooks are wanted */
-    bool compare_always;     /* code objects come and go unseen: compare versions at each walk */
-    uint64_t mark;           /* value of HL_HOT_MARK where marks count */
-    char *code_type;         /* &PyCode_Type */
-    char *none;              /* Py_None */
+    bool objects;                 /* PyMem hooks are wanted */
+    bool compare_always;          /* code objects come and go unseen: compare versions at each walk */
+    uint64_t mark;                /* value of HL_HOT_MARK where marks count */
+    char *code_type;              /* &PyCode_Type */
+    char *none;                   /* Py_None */
 
     /* python_state.c */
     char *(*state_getter)(void);

@@ -49,7 +49,7 @@ static char **variable_of(const uint8_t *code)
         } else if (*code == 0x55 || *code == 0x5d || *code == 0xc9 || *code == 0x90) {
             code += 1; /* push and pop of rbp, leave, nop */
         } else if (HL_IS("\xe9")) {
-            code += 5 + HL_DISTANCE(1); /* jmp */
+            code += 5 + HL_DISTANCE(1);     /* jmp */
         } else if (HL_IS("\x48\x8b\x05")) { /* mov distance(%rip), %rax */
             place = (uint64_t)(code + 7) + (uint64_t)HL_DISTANCE(3);
             rax = HL_AT(uint64_t, place, 0);
@@ -65,7 +65,8 @@ static char **variable_of(const uint8_t *code)
             code += *code == 0x66;
             rdi = (uint64_t)(code + 7) + (uint64_t)HL_DISTANCE(3);
             code += 7;
-        } else if (rdi && (HL_IS("\x66\x66\x48\xe8") || HL_IS("\x66\x48\xff\x15") || HL_IS("\xff\x15") || HL_IS("\xe8"))) {
+        } else if (rdi &&
+                   (HL_IS("\x66\x66\x48\xe8") || HL_IS("\x66\x48\xff\x15") || HL_IS("\xff\x15") || HL_IS("\xe8"))) {
             if (!is_tls_index(rdi)) /* call of __tls_get_addr */
                 return NULL;
             rax = (uint64_t)__tls_get_addr((void *)rdi);
@@ -134,7 +135,8 @@ static HL_COLD void set_up(hl_wire_writer *w)
     if (!variable) {
         variable = variable_of((const uint8_t *)hl_python.state_getter);
         bool believed = false;
-        for (int tries = 0; tries < 4 && !believed && variable && (uint64_t)variable % 8 == 0; tries++) /* it may change */
+        for (int tries = 0; tries < 4 && !believed && variable && (uint64_t)variable % 8 == 0;
+             tries++) /* it may change */
             believed = __atomic_load_n(variable, __ATOMIC_RELAXED) == hl_python.state_getter();
         if (!believed)
             variable = &hl_python.no_state; /* then each event asks the getter */
@@ -171,7 +173,8 @@ __attribute__((noinline)) char *hl_python_state(hl_wire_writer *w)
     if (!w->tracker_hot[HL_HOT_STATE])
         set_up(w);
     char **variable = (char **)w->tracker_hot[HL_HOT_STATE];
-    char *state = variable == &hl_python.no_state ? hl_python.state_getter() : __atomic_load_n(variable, __ATOMIC_RELAXED);
+    char *state =
+        variable == &hl_python.no_state ? hl_python.state_getter() : __atomic_load_n(variable, __ATOMIC_RELAXED);
     if (hl_python.layout->has_global_state)
         return state_of_holder(hl_remembered_of(w), state);
     return state ? state : hl_python.state_of_thread ? hl_python.state_of_thread() : NULL;

@@ -13,8 +13,8 @@
     {                                                                                                                  \
         return hl_walk_rest_of(w, leaf, strict, mark, layout);                                                         \
     }                                                                                                                  \
-    static __attribute__((noinline)) uint64_t compare_##name(hl_wire_writer *w, char *leaf, bool strict,               \
-                                                             uint64_t mark)                                            \
+    static __attribute__((noinline))                                                                                   \
+    uint64_t compare_##name(hl_wire_writer *w, char *leaf, bool strict, uint64_t mark)                                 \
     {                                                                                                                  \
         return hl_walk_compare(w, leaf, strict, mark, rest_##name, layout);                                            \
     }                                                                                                                  \
@@ -45,13 +45,13 @@ static const struct {
     const hl_layout *layout;
     hl_walker *walk;
 } LAYOUTS[] = {
-    {0x207, false, &HL_LAYOUT_27, walk_27},    {0x306, false, &HL_LAYOUT_36, walk_36},
-    {0x307, false, &HL_LAYOUT_37, walk_37},    {0x308, false, &HL_LAYOUT_38, walk_37},
-    {0x309, false, &HL_LAYOUT_38, walk_37},    {0x30a, false, &HL_LAYOUT_310, walk_310},
-    {0x30b, false, &HL_LAYOUT_311, walk_311},  {0x30c, false, &HL_LAYOUT_312, walk_312},
-    {0x30d, false, &HL_LAYOUT_313, walk_313},  {0x30d, true, &HL_LAYOUT_313T, walk_313t},
-    {0x30e, false, &HL_LAYOUT_314, walk_314},  {0x30e, true, &HL_LAYOUT_314T, walk_314t},
-    {0x30f, false, &HL_LAYOUT_315, walk_315},  {0x30f, true, &HL_LAYOUT_315T, walk_315t},
+    {0x207, false, &HL_LAYOUT_27, walk_27},   {0x306, false, &HL_LAYOUT_36, walk_36},
+    {0x307, false, &HL_LAYOUT_37, walk_37},   {0x308, false, &HL_LAYOUT_38, walk_37},
+    {0x309, false, &HL_LAYOUT_38, walk_37},   {0x30a, false, &HL_LAYOUT_310, walk_310},
+    {0x30b, false, &HL_LAYOUT_311, walk_311}, {0x30c, false, &HL_LAYOUT_312, walk_312},
+    {0x30d, false, &HL_LAYOUT_313, walk_313}, {0x30d, true, &HL_LAYOUT_313T, walk_313t},
+    {0x30e, false, &HL_LAYOUT_314, walk_314}, {0x30e, true, &HL_LAYOUT_314T, walk_314t},
+    {0x30f, false, &HL_LAYOUT_315, walk_315}, {0x30f, true, &HL_LAYOUT_315T, walk_315t},
 };
 
 hl_walker *hl_python_walker(uint16_t version, bool free_threaded, const hl_layout **layout)

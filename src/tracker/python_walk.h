@@ -118,7 +118,9 @@ static HL_ALWAYS void hl_walk_refresh(hl_remembered *memory, uint32_t from, uint
                                       const hl_layout L)
 {
     hl_frame *r = &memory->frames[from], *end = &memory->frames[depth];
-    uint64_t parent = from ? r[-1].node : HL_UNLIKELY(memory->cut != NULL) ? hl_python_cut_node() : hl_tracker.live.root;
+    uint64_t parent = from                               ? r[-1].node
+                      : HL_UNLIKELY(memory->cut != NULL) ? hl_python_cut_node()
+                                                         : hl_tracker.live.root;
     bool marking = L.mark_form != HL_MARK_NONE && mark != HL_NO_MARK;
     for (; r < end; r++) {
         char *frame = r->address, *code = hl_walk_code(frame, L);

@@ -30,17 +30,38 @@ def load(path: Path) -> dict[int, list[list[str]]]:
     return stacks
 
 
-def read_stacks(binary: Path, folder: Path, python: Python, *arguments: str, objects: bool = True, marks: bool = True,
-                env: dict[str, str] | None = None, sizes: tuple[int, int] = (100_000, 1_000_000), timeout: float = 300) -> Stacks:
+def read_stacks(
+    binary: Path,
+    folder: Path,
+    python: Python,
+    *arguments: str,
+    objects: bool = True,
+    marks: bool = True,
+    env: dict[str, str] | None = None,
+    sizes: tuple[int, int] = (100_000, 1_000_000),
+    timeout: float = 300,
+) -> Stacks:
     got = folder / "got"
-    options = {"RINGREAD_TRACKER": str(binary.parent / "libheapline.so"), "STACKREAD_OUT": str(got),
-               "STACKREAD_FROM": str(sizes[0]), "STACKREAD_TO": str(sizes[1])}
+    options = {
+        "RINGREAD_TRACKER": str(binary.parent / "libheapline.so"),
+        "STACKREAD_OUT": str(got),
+        "STACKREAD_FROM": str(sizes[0]),
+        "STACKREAD_TO": str(sizes[1]),
+    }
     options.update({"STACKREAD_OBJECTS": "1"} if objects else {})
     options.update({"STACKREAD_MARKS": "1"} if marks else {})
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HEAPLINE", "LD_"))}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HEAPLINE", "LD_"))
+    }
     command = [*python.prefix, str(binary.parent / "tools" / "stackread"), python.path, *arguments]
-    done = subprocess.run(command, cwd=folder, env={**inherited, **options, **(env or {})}, text=True, capture_output=True,
-                          timeout=timeout)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env={**inherited, **options, **(env or {})},
+        text=True,
+        capture_output=True,
+        timeout=timeout,
+    )
     assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     *output, facts = done.stdout.splitlines()
     return Stacks(json.loads(facts), load(got), "\n".join(output))

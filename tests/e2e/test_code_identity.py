@@ -1,7 +1,6 @@
 """Code objects die and their addresses are used again: a block belongs to the code that ran, not to what lay there before."""
 
 import pytest
-
 from stackread import read_stacks
 
 EXEC = """

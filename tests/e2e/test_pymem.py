@@ -68,9 +68,13 @@ def test_objects_are_not_counted_below_again(heapline, each_python):
 def test_arenas_are_a_class_of_their_own(heapline, each_python, options):
     if each_python.free_threaded:
         pytest.skip("mimalloc takes its pages from one reservation that it never commits")
-    profile = heapline.run("""
+    profile = heapline.run(
+        """
         x = [object() for i in range(400000)]
-        """, python=each_python, options=options)
+        """,
+        python=each_python,
+        options=options,
+    )
     assert profile.allocated(allocator="mmap").bytes < 300_000  # no arena among the heap's mappings
     assert profile.stats()["arena_peak_bytes"] > 6_000_000
 
@@ -78,7 +82,8 @@ def test_arenas_are_a_class_of_their_own(heapline, each_python, options):
 @pytest.mark.pythons(since=(3, 6))
 def test_totals_agree_with_tracemalloc(heapline, each_python):
     """tracemalloc hooks the same domains, in front of ours: what it says is alive, we say, to the byte."""
-    profile = heapline.run("""
+    profile = heapline.run(
+        """
         import tracemalloc
         def work():
             a = tuple([str(i) * 3 for i in range(5000)])
@@ -93,7 +98,9 @@ def test_totals_agree_with_tracemalloc(heapline, each_python):
         print(sum(s.size for s in own), sum(s.count for s in own))
         import os, sys
         sys.stdout.flush(); os._exit(0)
-        """, python=each_python)
+        """,
+        python=each_python,
+    )
     size, count = map(int, profile.stdout.split())
     live = [profile.live(file="program.py", line=line, allocator=("object", "buffer")) for line in (4, 5, 6)]
     assert (sum(part.bytes for part in live), sum(part.count for part in live)) == (size, count)
@@ -101,7 +108,8 @@ def test_totals_agree_with_tracemalloc(heapline, each_python):
 
 @pytest.mark.pythons(since=(3, 6))
 def test_blocks_agree_with_getallocatedblocks(heapline, each_python):
-    profile = heapline.run("""
+    profile = heapline.run(
+        """
         import sys, os
         def work():
             return [object() for i in range(10000)]
@@ -110,7 +118,10 @@ def test_blocks_agree_with_getallocatedblocks(heapline, each_python):
         after = sys.getallocatedblocks()
         print(after - before)
         sys.stdout.flush(); os._exit(0)
-        """, python=each_python, env={"PYTHONMALLOC": "debug"} if each_python.debug else {})
+        """,
+        python=each_python,
+        env={"PYTHONMALLOC": "debug"} if each_python.debug else {},
+    )
     made = int(profile.stdout)
     live = profile.live(function="work", callees=True, allocator=OBJECTS).count
     assert abs(made - live) <= 10, (made, live)
@@ -118,9 +129,12 @@ def test_blocks_agree_with_getallocatedblocks(heapline, each_python):
 
 @pytest.mark.pythons("2.7")
 def test_two_seven_says_what_is_missing(heapline, each_python):
-    profile = heapline.run("""
+    profile = heapline.run(
+        """
         x = [object() for i in range(100000)]
-        """, python=each_python)
+        """,
+        python=each_python,
+    )
     [row] = profile.sql("SELECT recorded, reason FROM process")
     assert row["recorded"] == "stacks"
     assert "2.7" in row["reason"] and "objects" in row["reason"]

@@ -1,7 +1,6 @@
 """Every block's Python stack is the one that sys._getframe sees, on each CPython, in many shapes of stack."""
 
 import pytest
-
 from stackread import PROGRAMS, assert_same, load, read_stacks
 
 MODES = {"objects": (True, True), "objects-without-marks": (True, False), "malloc-only": (False, True)}
@@ -14,28 +13,48 @@ def test_stacks_are_the_interpreters_own(heapline_binary, tmp_path, each_python,
     rounds = 600 if request.config.getoption("--long") else 60
     # Blocks of a debug build are larger below PyMem, and free-threaded builds have none of malloc there.
     malloc = not objects and (each_python.debug or each_python.free_threaded)
-    got = read_stacks(heapline_binary, tmp_path, each_python, str(PROGRAMS / "stacks.py"), str(tmp_path / "want"), str(threads),
-                      str(rounds), *["malloc"] * malloc, objects=objects, marks=marks)
+    got = read_stacks(
+        heapline_binary,
+        tmp_path,
+        each_python,
+        str(PROGRAMS / "stacks.py"),
+        str(tmp_path / "want"),
+        str(threads),
+        str(rounds),
+        *["malloc"] * malloc,
+        objects=objects,
+        marks=marks,
+    )
     assert got.facts["missing"] == got.facts["contradictions"] == got.facts["lost"] == 0
     assert_same(load(tmp_path / "want"), got.by_size)
 
 
 def test_without_the_gil(heapline_binary, tmp_path, each_python):
     """ctypes releases it around malloc: there is no current thread state, but the thread's own stands still."""
-    got = read_stacks(heapline_binary, tmp_path, each_python, str(PROGRAMS / "stacks.py"), str(tmp_path / "want"), "5", "40",
-                      "malloc")
+    got = read_stacks(
+        heapline_binary, tmp_path, each_python, str(PROGRAMS / "stacks.py"), str(tmp_path / "want"), "5", "40", "malloc"
+    )
     assert assert_same(load(tmp_path / "want"), got.by_size) > 500
 
 
 @pytest.mark.pythons("3.14", "3.15")
 def test_chains_are_right_under_the_jit(heapline_binary, tmp_path, each_python):
     """Lines of the innermost frame may be stale inside a trace; functions, and lines of callers, may not."""
-    got = read_stacks(heapline_binary, tmp_path, each_python, str(PROGRAMS / "stacks.py"), str(tmp_path / "want"), "1", "300",
-                      env={"PYTHON_JIT": "1"})
+    got = read_stacks(
+        heapline_binary,
+        tmp_path,
+        each_python,
+        str(PROGRAMS / "stacks.py"),
+        str(tmp_path / "want"),
+        "1",
+        "300",
+        env={"PYTHON_JIT": "1"},
+    )
     assert got.facts["missing"] == got.facts["contradictions"] == 0
 
     def without_leaf_line(stacks):
         return {size: [[stack[0].rsplit(":", 1)[0], *stack[1:]] for stack in each] for size, each in stacks.items()}
+
     assert_same(without_leaf_line(load(tmp_path / "want")), without_leaf_line(got.by_size))
 
 
@@ -54,8 +73,9 @@ for depth in (0, 30, 600, 900):
 def test_a_stack_that_is_too_deep_is_cut_at_its_outer_end(heapline_binary, tmp_path, each_python):
     program = tmp_path / "deep.py"
     program.write_text(DEEP)
-    got = read_stacks(heapline_binary, tmp_path, each_python, str(program), sizes=(499_990, 510_000),
-                      env={"STACKREAD_TEXTS": "1"})
+    got = read_stacks(
+        heapline_binary, tmp_path, each_python, str(program), sizes=(499_990, 510_000), env={"STACKREAD_TEXTS": "1"}
+    )
     stacks = [stack for stacks in got.by_size.values() for stack in stacks]
     cut = [stack for stack in stacks if len(stack) > 2000]
     assert len(cut) == 1 and cut[0][0].startswith("down ") and "(outer frames, cut)" in cut[0][-1]

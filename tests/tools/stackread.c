@@ -10,6 +10,7 @@
 
 #include "../../src/symbols/linetable.c"
 
+#include <linux/futex.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <linux/futex.h>
 #include <unistd.h>
 
 typedef struct reader {
@@ -68,7 +68,8 @@ static code *find_code(uint64_t address, uint32_t version)
 static void add_code(const uint64_t *w)
 {
     uint64_t address = *w & HL_PAYLOAD;
-    uint32_t version = (uint32_t)(w[1] >> 32), total = (uint32_t)w[1], offset = (uint32_t)(w[2] >> 32), n = (uint32_t)w[2];
+    uint32_t version = (uint32_t)(w[1] >> 32), total = (uint32_t)w[1], offset = (uint32_t)(w[2] >> 32),
+             n = (uint32_t)w[2];
     code *c = find_code(address, version);
     code_words++;
     if (!c->address)
@@ -309,13 +310,15 @@ int main(int argc, char **argv)
     }
     for (unsigned k = HL_PYOBJ; k <= HL_PYRAW; k++)
         objects += kinds[HL_WORD_ALLOC + k];
-    printf("{\"blocks\": %zu, \"missing\": %lu, \"contradictions\": %lu, \"words\": %lu, \"nodes\": %lu, \"codes\": %lu, "
-           "\"texts\": %lu, \"allocations\": %lu, \"allocated_bytes\": %lu, \"objects\": %lu, \"pyobj\": %lu, \"pymem\": %lu, "
-           "\"pyraw\": %lu, \"frees\": %lu, \"heap_mapped\": %lu, \"arena_mapped\": %lu, \"recording\": %u, \"version\": "
-           "\"%x\", \"flags\": %u, \"lost\": %lu, \"status\": %d, \"reason\": \"%s\"}\n",
-           block_count, missing, contradictions, words, node_words, code_words, texts, made, made_bytes, objects,
-           kinds[HL_WORD_ALLOC + HL_PYOBJ], kinds[HL_WORD_ALLOC + HL_PYMEM], kinds[HL_WORD_ALLOC + HL_PYRAW],
-           kinds[HL_WORD_FREE], heap[HL_MAP_HEAP], heap[HL_MAP_ARENA], atomic_load(&p->recording),
-           atomic_load(&p->python_version), atomic_load(&p->python_flags), atomic_load(&p->lost), status, p->reason);
+    printf(
+        "{\"blocks\": %zu, \"missing\": %lu, \"contradictions\": %lu, \"words\": %lu, \"nodes\": %lu, \"codes\": %lu, "
+        "\"texts\": %lu, \"allocations\": %lu, \"allocated_bytes\": %lu, \"objects\": %lu, \"pyobj\": %lu, \"pymem\": "
+        "%lu, "
+        "\"pyraw\": %lu, \"frees\": %lu, \"heap_mapped\": %lu, \"arena_mapped\": %lu, \"recording\": %u, \"version\": "
+        "\"%x\", \"flags\": %u, \"lost\": %lu, \"status\": %d, \"reason\": \"%s\"}\n",
+        block_count, missing, contradictions, words, node_words, code_words, texts, made, made_bytes, objects,
+        kinds[HL_WORD_ALLOC + HL_PYOBJ], kinds[HL_WORD_ALLOC + HL_PYMEM], kinds[HL_WORD_ALLOC + HL_PYRAW],
+        kinds[HL_WORD_FREE], heap[HL_MAP_HEAP], heap[HL_MAP_ARENA], atomic_load(&p->recording),
+        atomic_load(&p->python_version), atomic_load(&p->python_flags), atomic_load(&p->lost), status, p->reason);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

@@ -1,3 +1,5 @@
+# ruff: noqa
+# fmt: off
 """Allocates blocks of unique sizes in many shapes of stack and writes down what sys._getframe says of each.
 
 stacks.py OUT THREADS ROUNDS [malloc]: lines "T size|function file:line|..", innermost first. With "malloc" the blocks come
