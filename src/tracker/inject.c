@@ -25,27 +25,81 @@ enum { OUR_MACHINE = EM_X86_64 };
 enum { OUR_MACHINE = EM_AARCH64 };
 #endif
 
-/* Whether an executable can bear the library: our own machine and word size, not musl's loader. A static one ignores it
- * and hands the variables on to its children. */
-static bool bears_library(const char *head, size_t bytes)
+/* Reads part of a file; false: it is not all there. */
+static bool read_at(long fd, uint64_t at, void *to, size_t bytes)
 {
-    Elf64_Ehdr e;
-    memcpy(&e, head, sizeof e);
-    if (e.e_ident[EI_CLASS] != ELFCLASS64 || e.e_machine != OUR_MACHINE)
-        return false;
-    for (unsigned i = 0; i < e.e_phnum; i++) {
-        Elf64_Phdr p;
-        uint64_t at = e.e_phoff + (uint64_t)i * sizeof p;
-        if (at > bytes || bytes - at < sizeof p)
+    return hl_os_call(SYS_pread64, fd, (long)to, (long)bytes, (long)at, 0, 0) == (long)bytes;
+}
+
+enum { SEGMENTS_MOST = 32, NEEDED_MOST = 256 };
+
+typedef struct executable {
+    long fd;
+    Elf64_Phdr segments[SEGMENTS_MOST];
+    unsigned count;
+} executable;
+
+static uint64_t file_offset(const executable *x, uint64_t address)
+{
+    for (unsigned i = 0; i < x->count; i++) {
+        const Elf64_Phdr *p = &x->segments[i];
+        if (p->p_type == PT_LOAD && address - p->p_vaddr < p->p_filesz)
+            return address - p->p_vaddr + p->p_offset;
+    }
+    return 0;
+}
+
+/* Whether it is linked with a shared runtime of AddressSanitizer, which ends the program when another library stands in
+ * front of it. */
+static bool needs_asan(const executable *x, const Elf64_Phdr *dynamic)
+{
+    uint64_t names = 0, offsets[NEEDED_MOST];
+    unsigned count = 0;
+    Elf64_Dyn d;
+    for (uint64_t at = 0; at + sizeof d <= dynamic->p_filesz; at += sizeof d) {
+        if (!read_at(x->fd, dynamic->p_offset + at, &d, sizeof d) || d.d_tag == DT_NULL)
+            break;
+        if (d.d_tag == DT_STRTAB)
+            names = file_offset(x, d.d_un.d_ptr);
+        else if (d.d_tag == DT_NEEDED && count < NEEDED_MOST)
+            offsets[count++] = d.d_un.d_val;
+    }
+    for (unsigned i = 0; names && i < count; i++) {
+        char name[20] = "";
+        read_at(x->fd, names + offsets[i], name, sizeof name - 1);
+        if (strncmp(name, "libasan.so", 10) == 0 || strncmp(name, "libclang_rt.asan", 16) == 0)
             return true;
-        memcpy(&p, head + at, sizeof p);
-        if (p.p_type != PT_INTERP || p.p_offset >= bytes)
-            continue;
-        size_t room = bytes - p.p_offset, n = p.p_filesz < room ? p.p_filesz : room;
-        static const char musl[] = "ld-musl";
-        for (size_t k = 0; k + sizeof musl - 1 <= n; k++)
-            if (memcmp(head + p.p_offset + k, musl, sizeof musl - 1) == 0)
-                return false;
+    }
+    return false;
+}
+
+/* Whether the loader is musl's, which our library is not made for. */
+static bool is_musl(const executable *x, const Elf64_Phdr *interpreter)
+{
+    static const char musl[] = "ld-musl";
+    char name[256] = "";
+    size_t n = interpreter->p_filesz < sizeof name ? interpreter->p_filesz : sizeof name - 1;
+    if (!read_at(x->fd, interpreter->p_offset, name, n))
+        return false;
+    for (size_t k = 0; k + sizeof musl - 1 <= n; k++)
+        if (memcmp(name + k, musl, sizeof musl - 1) == 0)
+            return true;
+    return false;
+}
+
+/* Whether an executable can bear the library: our own machine and word size, our libc. A static one ignores it and hands
+ * the variables on to its children. */
+static bool bears_library(long fd, const Elf64_Ehdr *e)
+{
+    if (e->e_ident[EI_CLASS] != ELFCLASS64 || e->e_machine != OUR_MACHINE)
+        return false;
+    executable x = {.fd = fd, .count = e->e_phnum < SEGMENTS_MOST ? e->e_phnum : SEGMENTS_MOST};
+    if (e->e_phentsize != sizeof x.segments[0] || !read_at(fd, e->e_phoff, x.segments, x.count * sizeof x.segments[0]))
+        return true;
+    for (unsigned i = 0; i < x.count; i++) {
+        const Elf64_Phdr *p = &x.segments[i];
+        if ((p->p_type == PT_INTERP && is_musl(&x, p)) || (p->p_type == PT_DYNAMIC && needs_asan(&x, p)))
+            return false;
     }
     return true;
 }
@@ -64,7 +118,7 @@ static bool interpreter(const char *head, size_t bytes, char path[PATH_MAX])
 
 static bool file_bears_library(const char *file)
 {
-    char path[PATH_MAX], head[2048];
+    char path[PATH_MAX], head[1024];
     size_t length = strlen(file);
     if (length >= sizeof path)
         return true;
@@ -74,9 +128,16 @@ static bool file_bears_library(const char *file)
         if (fd < 0)
             return true; /* executable but not readable, or not there: the kernel will say */
         long n = hl_os_call(SYS_pread64, fd, (long)head, sizeof head, 0, 0, 0);
+        Elf64_Ehdr e;
+        bool is_elf = n >= (long)sizeof e && memcmp(head, ELFMAG, SELFMAG) == 0;
+        bool bears = true;
+        if (is_elf) {
+            memcpy(&e, head, sizeof e);
+            bears = bears_library(fd, &e);
+        }
         hl_os_call(SYS_close, fd, 0, 0, 0, 0, 0);
-        if (n >= (long)sizeof(Elf64_Ehdr) && memcmp(head, ELFMAG, SELFMAG) == 0)
-            return bears_library(head, (size_t)n);
+        if (is_elf)
+            return bears;
         if (n < 4 || head[0] != '#' || head[1] != '!' || !interpreter(head, (size_t)n, path))
             return true;
     }

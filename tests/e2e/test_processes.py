@@ -280,6 +280,17 @@ def test_a_chroot_without_the_library_prints_nothing(heapline, python):
     assert (profile.stdout, profile.stderr) == ("inside\n", "")
 
 
+def test_a_child_with_shared_asan_runs_as_alone(heapline, python, tmp_path):
+    """Its runtime ends the program when another library is loaded in front of it."""
+    source = tmp_path / "checked.c"
+    source.write_text("#include <stdlib.h>\nint main(void) { free(malloc(9)); return 4; }\n")
+    if subprocess.run(["gcc", "-fsanitize=address", "-o", tmp_path / "checked", source], capture_output=True).returncode:
+        pytest.skip("no compiler with AddressSanitizer on this machine")
+    program = HEAD + f"assert subprocess.call(['{tmp_path}/checked']) == 4\nassert os.system('{tmp_path}/checked') == 4 << 8\n"
+    profile = heapline.run(program, python=python, options=["-q"])
+    assert profile.stderr == ""
+
+
 def test_nested_recordings(heapline, python, child):
     inner = heapline.folder / "inner.heapline"
     profile = heapline.run(HEAD + f"assert subprocess.call([{str(heapline.binary)!r}, 'run', '-q', '-o', {str(inner)!r}, '--python', PY, 'child.py', '3']) == 3\n",
