@@ -378,8 +378,8 @@ void hl_thread_name(hl_books *books, uint32_t thread, hl_text_kind kind, const v
 
 /* ------------------------------------------------------------------------------------------------------- fold.c */
 
-/* Between passes: whether there are too many stacks; folds the lightest. */
-bool hl_fold_is_due(const hl_books *books);
+/* Between passes: whether there are too many stacks (`at_the_end`: more than the budget); folds the lightest. */
+bool hl_fold_is_due(const hl_books *books, bool at_the_end);
 void hl_fold(hl_books *books);
 /* After rows were forwarded: cells get the new numbers, numbers that nothing names are free again. */
 void hl_settle_forwarded(hl_books *books);

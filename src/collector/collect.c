@@ -180,7 +180,7 @@ static void run(hl_collector *c)
             if (is_over(c, now_ns))
                 return;
         }
-        if (hl_fold_is_due(books))
+        if (hl_fold_is_due(books, false))
             hl_fold(books);
         if (books->process_count && hl_checkpoint_is_due(&c->checkpoint, now_ns))
             hl_checkpoint_begin(&c->checkpoint, books, false, false);
@@ -214,6 +214,8 @@ static int finish(hl_collector *c)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
         books->now_ns = monotonic_ns() - books->start_ns;
     }
+    if (hl_fold_is_due(books, true))
+        hl_fold(books);
     hl_sample(books);
     hl_ticks_close(books);
     int error = hl_checkpoint_wait(&c->checkpoint);

@@ -1,7 +1,7 @@
 /*
  * fold.c - the budget of stacks: 64 k call tree nodes are kept, whatever the program does.
  *
- * When there are twice as many, the lightest go. A node's weight is that of its subtree (its share of all allocations,
+ * When there are half as many more, and at the end, the lightest go. A node's weight is that of its subtree (its share of all allocations,
  * allocated bytes, live bytes and peaks, added up), so a kept node's ancestors are kept, and what goes are whole subtrees:
  * their rows are added up in a child "(deeper)" of the nearest kept ancestor. Sums at kept nodes stay exact, to the byte.
  *
@@ -16,8 +16,8 @@
 
 enum {
     STACKS_KEPT = 64 << 10,
-    ROWS_AT_MOST = 128 << 10,
-    NODES_AT_MOST = 160 << 10,
+    ROWS_AT_MOST = 96 << 10,
+    NODES_AT_MOST = 128 << 10,
     BLOCKS_A_TOMBSTONE =
         32,            /* folded rows that live blocks may still name: a quarter of the budget, and so many more */
     WEIGHTS = 1 << 16, /* classes of weight: the upper half of a float */
@@ -213,10 +213,11 @@ void hl_fold(hl_books *books)
     hl_settle_forwarded(books);
 }
 
-bool hl_fold_is_due(const hl_books *books)
+bool hl_fold_is_due(const hl_books *books, bool at_the_end)
 {
     uint32_t scale = STACKS_KEPT / books->stacks_kept; /* tests have a smaller budget */
-    return books->rows.kept > ROWS_AT_MOST / scale || books->tree.count > NODES_AT_MOST / scale;
+    uint32_t rows = at_the_end ? STACKS_KEPT : ROWS_AT_MOST;
+    return books->rows.kept > rows / scale || books->tree.count > NODES_AT_MOST / scale;
 }
 
 /* ---------------------------------------------------------------------------------------------------- forwarded rows */

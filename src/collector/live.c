@@ -7,6 +7,7 @@
 enum {
     FIRST_CAPACITY = 512,
     SLACK = 2048,           /* slots behind the last home, for the last cluster; the very last one stays empty */
+    TINY_BYTES = 2 << 20,   /* up to here load 1/4: most searches are one step, and predicted so */
     SMALL_BYTES = 16 << 20, /* up to here load 1/2 and doubling */
     AT_ONCE = 1 << 15,      /* slots that are moved without asking how long it takes */
     STEP = 1024,            /* slots moved in one step, */
@@ -16,7 +17,8 @@ enum {
 static void set_limit(hl_live *live)
 {
     bool small = live->capacity * sizeof(hl_block) <= SMALL_BYTES;
-    live->limit = small ? live->capacity / 2 : live->capacity / 100 * 72;
+    bool tiny = live->capacity * sizeof(hl_block) <= TINY_BYTES;
+    live->limit = tiny ? live->capacity / 4 : small ? live->capacity / 2 : live->capacity / 100 * 72;
     live->act_at = live->limit;
 }
 

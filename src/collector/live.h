@@ -7,7 +7,7 @@
  * every moment, so a search and a delete need not know that the table is growing.
  *
  * Invariants: between a block's home and its slot no slot is empty; the last slot of the area is always empty; load is at
- * most 1/2 while small (hot sets: short probes), at most 0.72 and at least 0.60 once the table is bigger than 16 MiB:
+ * most 1/4 while tiny and 1/2 while small (hot sets: short probes), at most 0.72 and at least 0.60 once the table is bigger than 16 MiB:
  * 24 bytes a slot, at most 40 a live block.
  *
  * Addresses are the program's choice; the hash's multiplier is random, so that it cannot choose them to collide.

@@ -111,7 +111,7 @@ static void recursive_descents_fold_and_add_up(void **state)
         visit(&v, ring_root(&w), 0, 0);
         f.now_ns += 300000;
         pass(&f);
-        if (hl_fold_is_due(f.books)) {
+        if (hl_fold_is_due(f.books, false)) {
             read_all(&f);
             hl_fold(f.books);
             folds++;
@@ -155,7 +155,7 @@ static void blocks_outlive_their_row(void **state)
         f.now_ns += 1000000;
         if (i % 50 == 0) {
             read_all(&f);
-            if (hl_fold_is_due(f.books))
+            if (hl_fold_is_due(f.books, false))
                 hl_fold(f.books);
         }
     }
