@@ -37,19 +37,8 @@ def test_idle_threads_take_no_memory_of_the_program(heapline):
     assert told.profile.value("SELECT max(rss_shmem) FROM tick") < pool_and_slots_bytes + (8 << 20)
 
 
-def test_threads_have_their_names(heapline):
-    program = """
-import ctypes, threading
-libc = ctypes.CDLL(None)
-libc.malloc.restype = ctypes.c_void_p
-def work():
-    libc.pthread_setname_np.argtypes = [ctypes.c_ulong, ctypes.c_char_p]
-    libc.pthread_self.restype = ctypes.c_ulong
-    libc.pthread_setname_np(libc.pthread_self(), b"kneader")
-    libc.malloc(123457)
-thread = threading.Thread(target=work)
-thread.start()
-thread.join()
-"""
-    profile = heapline.run(program, options=["--malloc-only"])
-    assert profile.leaked(thread="kneader").bytes >= 123457
+def test_threads_have_the_names_that_the_program_gives_them(heapline):
+    told = tell(heapline, "threads", "named", 6)
+    must_be_equal(tell(heapline, "threads", "named", 6, "empty"), told)
+    for i in range(6):
+        assert told.profile.leaked(thread=f"worker-{i}").bytes == 12345

@@ -5,6 +5,7 @@
  *   altstack-low    the same on an alternate stack below the thread's, altstack-high: above it
  *   jump            it leaves by siglongjmp
  *   jump-altstack   the same from an alternate stack
+ *   none            no signals
  */
 #include "truth.h"
 
@@ -128,7 +129,11 @@ int main(int argc, char **argv)
         timer_t timer;
         struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGPROF};
         struct itimerspec fast = {{0, 20000}, {0, 20000}};
-        if (timer_create(CLOCK_MONOTONIC, &event, &timer) || timer_settime(timer, 0, &fast, NULL))
+        bool none = strcmp(mode, "none") == 0;
+        if (none)
+            setitimer(ITIMER_PROF, &never, NULL);
+        if (timer_create(CLOCK_MONOTONIC, &event, &timer) ||
+            timer_settime(timer, 0, none ? &(struct itimerspec){0} : &fast, NULL))
             return 1;
         sigsetjmp(back, 1);
         armed = 1;

@@ -4,6 +4,7 @@
  *   idle     N that made one block each and then wait while the main thread goes on
  *   churn    N one after the other; each leaves a block to the next
  *   cancel   N that are cancelled in the middle; their clean-up handlers free
+ *   named    N with names of their own, worker-0 and so on (by pthread_setname_np and prctl in turn), each keeps a block
  *   late     N whose destructors of thread-specific data free and allocate in every round, to the last
  */
 #include "truth.h"
@@ -11,6 +12,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <sys/prctl.h>
 
 enum { MOST = 6000, BLOCKS_EACH = 20000, ROUNDS = 4 };
 
@@ -69,6 +71,22 @@ static void *churn(void *argument)
     if (p) {
         free(p);
         truth_gone(t, 300);
+    }
+    return NULL;
+}
+
+static void *named(void *argument)
+{
+    truth *t = argument;
+    char name[16];
+    snprintf(name, sizeof name, "worker-%d", (int)(t - truths));
+    if ((t - truths) % 2)
+        prctl(PR_SET_NAME, name, 0, 0, 0);
+    else
+        pthread_setname_np(pthread_self(), name);
+    if (!empty) {
+        malloc(12345);
+        truth_made(t, 12345);
     }
     return NULL;
 }
@@ -176,9 +194,9 @@ int main(int argc, char **argv)
         pthread_barrier_wait(&all_done);
         for (int i = 0; i < n; i++)
             pthread_join(ids[i], NULL);
-    } else if (strcmp(mode, "churn") == 0 || is_late) {
+    } else if (strcmp(mode, "churn") == 0 || strcmp(mode, "named") == 0 || is_late) {
         for (int i = 0; i < n; i++) {
-            start(i % MOST, is_late ? late : churn, &small);
+            start(i % MOST, is_late ? late : mode[0] == 'n' ? named : churn, &small);
             pthread_join(ids[i % MOST], NULL);
         }
     } else if (strcmp(mode, "cancel") == 0) {
