@@ -12,6 +12,10 @@ import pytest
 SHORT = ["test_json", "test_gc", "test_mmap", "test_threading"]
 LONG = [
     *SHORT,
+    "test_frame",
+    "test_generators",
+    "test_sys_settrace",
+    "test_coroutines",
     "test_ctypes",
     "test_capi",
     "test_asyncio",
