@@ -20,7 +20,7 @@ def test_the_line_that_holds_the_memory_is_named(heapline, each_python):
     held = profile.at_peak(function="smooth").bytes
     assert STATIONS * smoothed * 0.8 < held < (STATIONS + 8) * READINGS_BYTES
     # Of lines of Python: the threads that numpy's own library starts on old versions have buffers, too.
-    heaviest = [row for row in profile.table("-n", "3") if row["line"]][0]
+    heaviest = next(row for row in profile.table("-n", "3") if row["line"])
     assert (heaviest["function"], heaviest["file"].rpartition("/")[2]) == ("smooth", "stations.py")
 
 

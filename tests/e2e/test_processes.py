@@ -1,8 +1,6 @@
 """Processes: every way of making children is followed into one profile, one row a process, which says how it ended."""
 
-import json
 import os
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -40,8 +38,10 @@ def wait_for(condition, seconds=20):
 
 
 def adds_up(profile):
-    for row in profile.sql("SELECT process.*, sum(stat.allocated) AS a, sum(stat.freed) AS f, sum(stat.live) AS l, sum(stat.peak) AS p "
-                           "FROM process JOIN stat ON stat.process = process.id GROUP BY process.id"):
+    for row in profile.sql(
+        "SELECT process.*, sum(stat.allocated) AS a, sum(stat.freed) AS f, sum(stat.live) AS l, sum(stat.peak) AS p "
+        "FROM process JOIN stat ON stat.process = process.id GROUP BY process.id"
+    ):
         assert (row["a"], row["f"], row["l"], row["p"]) == (row["allocated"], row["freed"], row["live"], row["peak"])
         assert row["lost"] == 0
 
@@ -59,31 +59,34 @@ WAYS = {
     "subprocess through a shell": "status = subprocess.call(' '.join(CHILD), shell=True) << 8",
     "system": "status = os.system(' '.join(CHILD))",
     "popen of libc": "libc.popen.restype = ctypes.c_void_p\nlibc.pclose.argtypes = [ctypes.c_void_p]\n"
-                     "status = libc.pclose(libc.popen(' '.join(CHILD).encode(), b'r'))",
+    "status = libc.pclose(libc.popen(' '.join(CHILD).encode(), b'r'))",
     "posix_spawn": "status = os.waitpid(os.posix_spawn(PY, CHILD, {}), 0)[1]",
     "posix_spawnp": "status = os.waitpid(os.posix_spawnp(os.path.basename(PY), CHILD, dict(os.environ, PATH=os.path.dirname(PY))), 0)[1]\n"
-                    if False else
-                    "os.environ['PATH'] = os.path.dirname(PY)\nstatus = os.waitpid(os.posix_spawnp(os.path.basename(PY), CHILD, os.environ), 0)[1]",
+    if False
+    else "os.environ['PATH'] = os.path.dirname(PY)\nstatus = os.waitpid(os.posix_spawnp(os.path.basename(PY), CHILD, os.environ), 0)[1]",
     "fork": "pid = os.fork()\nif pid == 0:\n    exec(compile(open('child.py').read().replace('sys.argv', '[0, 3]'), 'child.py', 'exec'))\n"
-            "status = os.waitpid(pid, 0)[1]",
+    "status = os.waitpid(pid, 0)[1]",
     "fork of libc": "pid = libc.fork()\nif pid == 0:\n    os.execv(PY, CHILD)\nstatus = os.waitpid(pid, 0)[1]",
-    **{f"fork and {name}": f"pid = os.fork()\nif pid == 0:\n    {call}\nstatus = os.waitpid(pid, 0)[1]" for name, call in {
-        "execv": "os.execv(PY, CHILD)",
-        "execve": "os.execve(PY, CHILD, {})",
-        "execvp": "os.environ['PATH'] = os.path.dirname(PY)\n    os.execvp(os.path.basename(PY), CHILD)",
-        "execvpe": "os.execvpe(PY, CHILD, {'A': 'b'})",
-        "execl": "os.execl(PY, *CHILD)",
-        "execle": "os.execle(PY, *CHILD, {})",
-        "execl of libc": "libc.execl(PY.encode(), PY.encode(), b'child.py', b'3', None)",
-        "execlp of libc": "libc.execlp(PY.encode(), PY.encode(), b'child.py', b'3', None)",
-        "execle of libc": "libc.execle(PY.encode(), PY.encode(), b'child.py', b'3', None, (ctypes.c_char_p * 2)(b'A=b', None))",
-        "fexecve": "os.execve(os.open(PY, os.O_RDONLY), CHILD, {'A': 'b'})",
-        "an environment of 5,000 variables": "os.execve(PY, CHILD, {'VARIABLE_%d' % i: 'x' * 20 for i in range(5000)})",
-    }.items()},
+    **{
+        f"fork and {name}": f"pid = os.fork()\nif pid == 0:\n    {call}\nstatus = os.waitpid(pid, 0)[1]"
+        for name, call in {
+            "execv": "os.execv(PY, CHILD)",
+            "execve": "os.execve(PY, CHILD, {})",
+            "execvp": "os.environ['PATH'] = os.path.dirname(PY)\n    os.execvp(os.path.basename(PY), CHILD)",
+            "execvpe": "os.execvpe(PY, CHILD, {'A': 'b'})",
+            "execl": "os.execl(PY, *CHILD)",
+            "execle": "os.execle(PY, *CHILD, {})",
+            "execl of libc": "libc.execl(PY.encode(), PY.encode(), b'child.py', b'3', None)",
+            "execlp of libc": "libc.execlp(PY.encode(), PY.encode(), b'child.py', b'3', None)",
+            "execle of libc": "libc.execle(PY.encode(), PY.encode(), b'child.py', b'3', None, (ctypes.c_char_p * 2)(b'A=b', None))",
+            "fexecve": "os.execve(os.open(PY, os.O_RDONLY), CHILD, {'A': 'b'})",
+            "an environment of 5,000 variables": "os.execve(PY, CHILD, {'VARIABLE_%d' % i: 'x' * 20 for i in range(5000)})",
+        }.items()
+    },
     "two forks, two execs": "pid = os.fork()\nif pid == 0:\n    os.execv('/bin/sh', ['sh', '-c', ' '.join(['exec'] + CHILD)])\nstatus = os.waitpid(pid, 0)[1]",
     "env -i": "status = subprocess.call(['env', '-i'] + CHILD) << 8",
     "a script with a first line": "open('script', 'w').write('#!%s\\nimport sys\\nsys.argv = [0, 3]\\n%s' % (PY, open('child.py').read()))\n"
-                                  "os.chmod('script', 0o755)\nstatus = subprocess.call(['./script']) << 8",
+    "os.chmod('script', 0o755)\nstatus = subprocess.call(['./script']) << 8",
 }
 
 
@@ -112,7 +115,8 @@ def test_every_python_follows(heapline, each_python, child, way):
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing(heapline, python, method):
-    profile = heapline.run(f"""
+    profile = heapline.run(
+        f"""
         import multiprocessing, os
         def work(n):
             kept = [bytes(100_000) for _ in range(n)]
@@ -122,7 +126,9 @@ def test_multiprocessing(heapline, python, method):
                 print(sum(pool.map(work, [10, 20, 30])))
         if __name__ == "__main__":
             main()
-        """, python=python)
+        """,
+        python=python,
+    )
     assert profile.stdout == "60\n"
     rows = rows_of(profile)
     workers = [row for row in rows if profile.allocated(function="work", pid=row["pid"], callees=True).bytes]
@@ -133,19 +139,30 @@ def test_multiprocessing(heapline, python, method):
 
 
 def test_a_process_says_how_it_ended(heapline, python):
-    profile = heapline.run(HEAD + """
+    profile = heapline.run(
+        HEAD
+        + """
 for ending in ("os._exit(7)", "sys.exit(8)", "os.kill(os.getpid(), 9)", "os.abort()", "raise SystemExit('words')"):
     pid = os.fork()
     if pid == 0:
         exec(ending)
     os.waitpid(pid, 0)
-""", python=python)
+""",
+        python=python,
+    )
     assert [(row["ended"], row["exit_status"]) for row in rows_of(profile)[1:]] == [
-        ("exit", 7), ("exit", 8), ("signal", 9), ("signal", 6), ("exit", 1)]
+        ("exit", 7),
+        ("exit", 8),
+        ("signal", 9),
+        ("signal", 6),
+        ("exit", 1),
+    ]
 
 
 def test_a_forked_child_counts_only_its_own(heapline, python):
-    profile = heapline.run(HEAD + """
+    profile = heapline.run(
+        HEAD
+        + """
 def parents():
     return [bytes(1_000_000) for _ in range(10)]
 kept = parents()
@@ -157,14 +174,19 @@ if pid == 0:
     del kept
     os._exit(0)
 os.waitpid(pid, 0)
-""", python=python)
+""",
+        python=python,
+    )
     parent, child = rows_of(profile)
     assert profile.allocated(function="parents", callees=True).bytes >= 10_000_000
     assert 3_000_000 <= child["peak"] < 4_000_000
     assert child["inherited_frees"] >= 10
     assert parent["peak"] >= 10_000_000
-    tree = profile.value("SELECT value FROM meta WHERE key = 'peak_bytes'") if profile.sql(
-        "SELECT 1 FROM meta WHERE key = 'peak_bytes'") else profile.stats()["peak_bytes"]
+    tree = (
+        profile.value("SELECT value FROM meta WHERE key = 'peak_bytes'")
+        if profile.sql("SELECT 1 FROM meta WHERE key = 'peak_bytes'")
+        else profile.stats()["peak_bytes"]
+    )
     assert tree >= 13_000_000
 
 
@@ -179,7 +201,9 @@ def test_exec_continues_the_row_and_ends_the_image(heapline, python, child):
 
 
 def test_a_failed_exec_changes_nothing(heapline, python):
-    profile = heapline.run(HEAD + """
+    profile = heapline.run(
+        HEAD
+        + """
 for path in ("/no/such/file", "/etc/passwd", "/"):
     try: os.execv(path, ["x"])
     except OSError: pass
@@ -190,7 +214,9 @@ except OSError: pass
 def after():
     return [bytes(1000) for _ in range(5000)]
 kept = after()
-""", python=python)
+""",
+        python=python,
+    )
     assert profile.allocated(function="after", callees=True).bytes >= 5_000_000
     assert rows_of(profile)[0]["recorded"] == "objects"
     adds_up(profile)
@@ -200,9 +226,12 @@ kept = after()
 
 
 def test_children_none_records_the_program_alone(heapline, python, child):
-    profile = heapline.run(HEAD + "subprocess.call(CHILD)\nos.system(' '.join(CHILD))\npid = os.fork()\n"
-                           "if pid == 0:\n    kept = [bytes(100_000)]; os._exit(0)\nos.waitpid(pid, 0)\n",
-                           python=python, options=["--children=none"])
+    profile = heapline.run(
+        HEAD + "subprocess.call(CHILD)\nos.system(' '.join(CHILD))\npid = os.fork()\n"
+        "if pid == 0:\n    kept = [bytes(100_000)]; os._exit(0)\nos.waitpid(pid, 0)\n",
+        python=python,
+        options=["--children=none"],
+    )
     assert profile.value("SELECT count(*) FROM process WHERE allocations > 0") == 1
     assert profile.allocated(function="child_keeps", callees=True).bytes == 0
     assert profile.stdout == ""
@@ -210,11 +239,14 @@ def test_children_none_records_the_program_alone(heapline, python, child):
 
 def test_children_none_still_finds_python_behind_a_shell_script(heapline, python, child):
     shim = heapline.folder / "python3"
-    shim.write_text(f"#!/bin/sh\nexec {python.path} \"$@\"\n")
+    shim.write_text(f'#!/bin/sh\nexec {python.path} "$@"\n')
     shim.chmod(0o755)
     run = heapline("run", "-o", "x.heapline", "--children=none", "--python", "./python3", "child.py", "3")
     assert run.exit == 3
-    assert heapline.profile(heapline.folder / "x.heapline").allocated(function="child_keeps", callees=True).bytes >= CHILD_BYTES
+    assert (
+        heapline.profile(heapline.folder / "x.heapline").allocated(function="child_keeps", callees=True).bytes
+        >= CHILD_BYTES
+    )
 
 
 def test_other_children_are_listed_and_with_all_recorded(heapline, python):
@@ -228,7 +260,9 @@ def test_other_children_are_listed_and_with_all_recorded(heapline, python):
 
 def test_python_below_a_program_that_is_not_followed(heapline, python, child):
     """A shell stands between: its Python child is followed all the same."""
-    profile = heapline.run(HEAD + "subprocess.call(['sh', '-c', 'sh -c \"%s; true\"; true' % ' '.join(CHILD)])\n", python=python)
+    profile = heapline.run(
+        HEAD + "subprocess.call(['sh', '-c', 'sh -c \"%s; true\"; true' % ' '.join(CHILD)])\n", python=python
+    )
     rows = rows_of(profile)
     python_rows = [row for row in rows if row["python"]]
     assert len(python_rows) == 2 and len(rows) == 4
@@ -269,13 +303,22 @@ def test_a_chroot_without_the_library_prints_nothing(heapline, python):
     if os.geteuid() != 0:
         pytest.skip("needs root, to chroot")
     empty = heapline.folder / "root"
-    for path in ("/bin/sh", *(line.split()[-2] for line in subprocess.run(["ldd", "/bin/sh"], capture_output=True, text=True).stdout.splitlines()
-                              if "/" in line)):
+    for path in (
+        "/bin/sh",
+        *(
+            line.split()[-2]
+            for line in subprocess.run(["ldd", "/bin/sh"], capture_output=True, text=True).stdout.splitlines()
+            if "/" in line
+        ),
+    ):
         target = empty / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(Path(path).read_bytes())
         target.chmod(0o755)
-    program = HEAD + f"pid = os.fork()\nif pid == 0:\n    os.chroot({str(empty)!r})\n    os.chdir('/')\n    os.execv('/bin/sh', ['sh', '-c', 'echo inside'])\nos.waitpid(pid, 0)\n"
+    program = (
+        HEAD
+        + f"pid = os.fork()\nif pid == 0:\n    os.chroot({str(empty)!r})\n    os.chdir('/')\n    os.execv('/bin/sh', ['sh', '-c', 'echo inside'])\nos.waitpid(pid, 0)\n"
+    )
     profile = heapline.run(program, python=python, options=["-q"])
     assert (profile.stdout, profile.stderr) == ("inside\n", "")
 
@@ -284,17 +327,25 @@ def test_a_child_with_shared_asan_runs_as_alone(heapline, python, tmp_path):
     """Its runtime ends the program when another library is loaded in front of it."""
     source = tmp_path / "checked.c"
     source.write_text("#include <stdlib.h>\nint main(void) { free(malloc(9)); return 4; }\n")
-    if subprocess.run(["gcc", "-fsanitize=address", "-o", tmp_path / "checked", source], capture_output=True).returncode:
+    if subprocess.run(
+        ["gcc", "-fsanitize=address", "-o", tmp_path / "checked", source], capture_output=True
+    ).returncode:
         pytest.skip("no compiler with AddressSanitizer on this machine")
-    program = HEAD + f"assert subprocess.call(['{tmp_path}/checked']) == 4\nassert os.system('{tmp_path}/checked') == 4 << 8\n"
+    program = (
+        HEAD
+        + f"assert subprocess.call(['{tmp_path}/checked']) == 4\nassert os.system('{tmp_path}/checked') == 4 << 8\n"
+    )
     profile = heapline.run(program, python=python, options=["-q"])
     assert profile.stderr == ""
 
 
 def test_nested_recordings(heapline, python, child):
     inner = heapline.folder / "inner.heapline"
-    profile = heapline.run(HEAD + f"assert subprocess.call([{str(heapline.binary)!r}, 'run', '-q', '-o', {str(inner)!r}, '--python', PY, 'child.py', '3']) == 3\n",
-                           python=python)
+    profile = heapline.run(
+        HEAD
+        + f"assert subprocess.call([{str(heapline.binary)!r}, 'run', '-q', '-o', {str(inner)!r}, '--python', PY, 'child.py', '3']) == 3\n",
+        python=python,
+    )
     assert heapline.profile(inner).allocated(function="child_keeps", callees=True).bytes >= CHILD_BYTES
     assert profile.allocated(function="child_keeps", callees=True).bytes == 0  # recorded once, by the inner one
     adds_up(profile)
@@ -304,7 +355,8 @@ def test_nested_recordings(heapline, python, child):
 
 
 def test_a_daemon_outlives_the_program(heapline, python):
-    running = heapline.start("""
+    running = heapline.start(
+        """
         import os, sys, time
         if os.fork() == 0:
             os.setsid()
@@ -318,7 +370,9 @@ def test_a_daemon_outlives_the_program(heapline, python):
             os._exit(0)
         os.wait()
         while not os.path.exists("daemon"): time.sleep(0.01)
-        """, python=python)
+        """,
+        python=python,
+    )
     ended = running.finish()
     assert ended.exit == 0
     assert "still run" in ended.stderr
@@ -334,13 +388,19 @@ def test_a_daemon_outlives_the_program(heapline, python):
 
 
 def test_a_child_that_closes_all_descriptors_is_followed(heapline, python, child):
-    profile = heapline.run(HEAD + "pid = os.fork()\nif pid == 0:\n    os.closerange(3, 4096)\n    os.execv(PY, CHILD)\nos.waitpid(pid, 0)\n", python=python)
+    profile = heapline.run(
+        HEAD
+        + "pid = os.fork()\nif pid == 0:\n    os.closerange(3, 4096)\n    os.execv(PY, CHILD)\nos.waitpid(pid, 0)\n",
+        python=python,
+    )
     assert profile.allocated(function="child_keeps", callees=True).bytes >= CHILD_BYTES
 
 
 def test_raw_clone_is_noticed(heapline, python):
     """A child made by the system call alone never writes into its parent's rings."""
-    profile = heapline.run(HEAD + """
+    profile = heapline.run(
+        HEAD
+        + """
 libc.syscall.restype = ctypes.c_long
 pid = libc.syscall(56 if os.uname().machine == "x86_64" else 220, 17, 0, 0, 0, 0)
 if pid == 0:
@@ -352,7 +412,9 @@ def parents():
     return [bytes(100_000) for _ in range(10)]
 mine = parents()
 os.waitpid(pid, 0)
-""", python=python)
+""",
+        python=python,
+    )
     parent, child_row = rows_of(profile)
     assert profile.allocated(function="cloned", pid=parent["pid"], callees=True).bytes == 0
     assert profile.allocated(function="cloned", pid=child_row["pid"], callees=True).bytes >= 2_000_000
@@ -362,7 +424,9 @@ os.waitpid(pid, 0)
 
 
 def test_many_children_at_once(heapline, python):
-    profile = heapline.run(HEAD + """
+    profile = heapline.run(
+        HEAD
+        + """
 for _ in range(5):
     children = []
     for i in range(20):
@@ -373,7 +437,9 @@ for _ in range(5):
         children.append(pid)
     for pid in children:
         os.waitpid(pid, 0)
-""", python=python)
+""",
+        python=python,
+    )
     rows = rows_of(profile)[1:]
     assert len(rows) == 100
     assert sorted(row["exit_status"] for row in rows) == sorted(list(range(20)) * 5)
@@ -382,7 +448,9 @@ for _ in range(5):
 
 
 def test_threads_of_the_parent_go_on_while_it_forks(heapline, python):
-    profile = heapline.run(HEAD + """
+    profile = heapline.run(
+        HEAD
+        + """
 import threading
 stop = False
 def busy():
@@ -398,7 +466,9 @@ for i in range(30):
     assert os.waitpid(pid, 0)[1] == i << 8
 stop = True
 for thread in threads: thread.join()
-""", python=python)
+""",
+        python=python,
+    )
     assert len(rows_of(profile)) == 31
     assert rows_of(profile)[0]["unknown_frees"] < 5000
     adds_up(profile)

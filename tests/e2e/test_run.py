@@ -7,7 +7,6 @@ import signal
 import socket
 import stat
 import subprocess
-import sys
 import time
 
 import pytest
@@ -35,8 +34,9 @@ def same_program(heapline, program, **options):
 
 
 def test_the_program_sees_the_same_world(heapline, each_python):
-    plain, recorded = same_program(heapline, SHOW, python=each_python, args=["a b", "-f", "--output", "x", "-q"],
-                                   env={"FOO": "bar"})
+    plain, recorded = same_program(
+        heapline, SHOW, python=each_python, args=["a b", "-f", "--output", "x", "-q"], env={"FOO": "bar"}
+    )
     alone, under = json.loads(plain.stdout), json.loads(recorded.stdout)
     for names in (alone, under):  # pipes have numbers that differ
         names["fds"] = [name.split(":")[0] for name in names["fds"]]
@@ -74,8 +74,15 @@ def test_a_script_without_a_first_line_is_run_by_sh(heapline):
 
 
 def test_without_a_target_python_reads_its_input(heapline, python):
-    run = heapline("run", "-q", "--python", python.path, stdin=subprocess.PIPE, timeout=20,
-                   prefix=["sh", "-c", "echo 'print(6*7)' | exec \"$@\"", "sh"])
+    run = heapline(
+        "run",
+        "-q",
+        "--python",
+        python.path,
+        stdin=subprocess.PIPE,
+        timeout=20,
+        prefix=["sh", "-c", "echo 'print(6*7)' | exec \"$@\"", "sh"],
+    )
     assert (run.stdout, run.stderr, run.exit) == ("42\n", "", 0)
     assert list(heapline.folder.glob("python.*.heapline"))
 
@@ -97,12 +104,21 @@ def test_a_pipe_that_the_program_closes_is_closed(heapline, python):
 
 @pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
 def test_closed_standard_descriptors_stay_closed(heapline, python, closed):
-    program = "import os\nopen('seen', 'w').write(repr([fd for fd in range(3) if os.path.exists('/proc/self/fd/%d' % fd)]))\n"
+    program = (
+        "import os\nopen('seen', 'w').write(repr([fd for fd in range(3) if os.path.exists('/proc/self/fd/%d' % fd)]))\n"
+    )
     closing = " ".join(f"{fd}<&-" if fd == 0 else f"{fd}>&-" for fd in closed)
     run = heapline.run(program, python=python)  # compare with open ones first
     assert (heapline.folder / "seen").read_text() == "[0, 1, 2]"
-    run = heapline("run", "-o", "closed.heapline", "--python", python.path, "program.py",
-                   prefix=["sh", "-c", f'exec "$@" {closing}', "sh"])
+    run = heapline(
+        "run",
+        "-o",
+        "closed.heapline",
+        "--python",
+        python.path,
+        "program.py",
+        prefix=["sh", "-c", f'exec "$@" {closing}', "sh"],
+    )
     alone = heapline.folder / "seen"
     under = alone.read_text()
     subprocess.run(["sh", "-c", f'exec "$@" {closing}', "sh", python.path, "program.py"], cwd=heapline.folder)
@@ -113,8 +129,11 @@ def test_closed_standard_descriptors_stay_closed(heapline, python, closed):
 
 def test_an_inherited_descriptor_reaches_the_program_and_nobody_else(heapline, python):
     ours, theirs = socket.socketpair()
-    running = heapline.start(f"import os, time\nos.write({theirs.fileno()}, b'hello')\nos.close({theirs.fileno()})\ntime.sleep(30)\n",
-                             python=python, pass_fds=[theirs.fileno()])
+    heapline.start(
+        f"import os, time\nos.write({theirs.fileno()}, b'hello')\nos.close({theirs.fileno()})\ntime.sleep(30)\n",
+        python=python,
+        pass_fds=[theirs.fileno()],
+    )
     theirs.close()
     ours.settimeout(20)
     assert ours.recv(100) == b"hello"
@@ -129,17 +148,26 @@ def test_the_programs_status_is_ours(heapline, python, status):
     assert heapline.run(f"import sys\nsys.exit({status})\n", python=python, check=False).exit == status
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV", "SIGTERM", "SIGABRT", "SIGINT", "SIGUSR1", "SIGPIPE", "SIGRTMIN"])
+@pytest.mark.parametrize(
+    "name", ["SIGKILL", "SIGSEGV", "SIGTERM", "SIGABRT", "SIGINT", "SIGUSR1", "SIGPIPE", "SIGRTMIN"]
+)
 def test_death_by_a_signal_is_ours_too(heapline, python, name):
     number = getattr(signal, name)
-    run = heapline.run(f"import os, signal\nsignal.signal({int(number)}, signal.SIG_DFL) if {int(number)} != 9 else 0\n"
-                       f"os.kill(os.getpid(), {int(number)})\nimport time\ntime.sleep(10)\n", python=python, check=False)
+    run = heapline.run(
+        f"import os, signal\nsignal.signal({int(number)}, signal.SIG_DFL) if {int(number)} != 9 else 0\n"
+        f"os.kill(os.getpid(), {int(number)})\nimport time\ntime.sleep(10)\n",
+        python=python,
+        check=False,
+    )
     assert run.exit == -number
     assert run.path.exists()
 
 
 def test_an_exception_is_printed_as_alone(heapline, python):
-    plain, recorded = heapline.plain("import x_y_z\n", python=python), heapline.run("import x_y_z\n", python=python, check=False)
+    plain, recorded = (
+        heapline.plain("import x_y_z\n", python=python),
+        heapline.run("import x_y_z\n", python=python, check=False),
+    )
     assert recorded.exit == plain.exit == 1
     assert recorded.stderr.startswith(plain.stderr)
 
@@ -259,8 +287,10 @@ def test_no_temporary_files_stay(heapline, python):
 
 def test_a_file_size_limit_ends_no_program(heapline, python):
     """RLIMIT_FSIZE, 16 MiB: enough for the session, and the profile either fits or is reported as missing."""
+
     def limit():
         resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, 64 << 10))
+
     run = heapline.run("print('done')\n", python=python, check=False, preexec_fn=limit)
     assert run.exit == 125 and "ulimit -f" in run.stderr  # the session needs 16 MB of its own, and says so
     assert run.stdout == ""
@@ -277,7 +307,11 @@ def test_a_full_disk_ends_no_program(heapline, python):
         run = heapline.run("print('done')\n", python=python, options=["-o", "small/x.heapline"], check=False)
         assert (run.exit, run.stdout) == (0, "done\n")
         assert "small/x.heapline: the profile could not be written: no space left on device" in run.stderr.lower()
-        assert [path.name for path in small.iterdir()] in (["filler"], ["filler", "x.heapline"], ["x.heapline", "filler"])
+        assert [path.name for path in small.iterdir()] in (
+            ["filler"],
+            ["filler", "x.heapline"],
+            ["x.heapline", "filler"],
+        )
     finally:
         subprocess.run(["umount", "-l", small])
 
@@ -287,14 +321,22 @@ def test_a_full_disk_ends_no_program(heapline, python):
 
 @pytest.mark.pythons("3.6", "3.8", "3.11", "3.12", "3.13")
 def test_the_python_in_path_is_used(heapline, python, each_python):
-    run = heapline("run", "-q", "-c", "import sys; sys.stdout.write(sys.executable)",
-                   env={"PATH": os.path.dirname(each_python.path) + ":/usr/bin:/bin"}, prefix=each_python.prefix)
+    run = heapline(
+        "run",
+        "-q",
+        "-c",
+        "import sys; sys.stdout.write(sys.executable)",
+        env={"PATH": os.path.dirname(each_python.path) + ":/usr/bin:/bin"},
+        prefix=each_python.prefix,
+    )
     assert os.path.dirname(run.stdout) == os.path.dirname(each_python.path)
 
 
 def test_a_python_that_is_a_shell_script(heapline, python):
     shim = heapline.folder / "python3"
-    shim.write_text(f"#!/usr/bin/env bash\nset -e\nversion=$(cat /dev/null | wc -c)\nexec env sh -c 'exec {python.path} \"$@\"' sh \"$@\"\n")
+    shim.write_text(
+        f'#!/usr/bin/env bash\nset -e\nversion=$(cat /dev/null | wc -c)\nexec env sh -c \'exec {python.path} "$@"\' sh "$@"\n'
+    )
     shim.chmod(0o755)
     (heapline.folder / "app.py").write_text("kept = [bytes(1000) for _ in range(1000)]\nprint(len(kept))\n")
     run = heapline("run", "-o", "x.heapline", "--python", "./python3", "app.py")
@@ -311,8 +353,20 @@ def test_a_library_path_with_blanks(heapline, python, heapline_binary):
     for name in ("heapline", "libheapline.so"):
         (folder / name).write_bytes((heapline_binary.parent / name).read_bytes())
         (folder / name).chmod(0o755)
-    run = subprocess.run([folder / "heapline", "run", "-o", heapline.folder / "x.heapline", "--python", python.path, "-c", "x = bytes(12345)"],
-                         capture_output=True, text=True)
+    run = subprocess.run(
+        [
+            folder / "heapline",
+            "run",
+            "-o",
+            heapline.folder / "x.heapline",
+            "--python",
+            python.path,
+            "-c",
+            "x = bytes(12345)",
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert run.returncode == 0 and "ERROR" not in run.stderr
     assert heapline.profile(heapline.folder / "x.heapline").value("SELECT allocations FROM process WHERE id = 1") > 100
 
@@ -334,15 +388,21 @@ def recordings(heapline):
 
 
 def test_env_starts_a_recording_with_no_parent(heapline, python):
-    (heapline.folder / "app.py").write_text("import os, sys\nkept = [bytes(1000) for _ in range(1000)]\n"
-                                            "print([name for name in os.environ if 'HEAPLINE_' in name or name == 'LD_PRELOAD'])\n"
-                                            "os.system(sys.executable + ' -c pass')\n")
+    (heapline.folder / "app.py").write_text(
+        "import os, sys\nkept = [bytes(1000) for _ in range(1000)]\n"
+        "print([name for name in os.environ if 'HEAPLINE_' in name or name == 'LD_PRELOAD'])\n"
+        "os.system(sys.executable + ' -c pass')\n"
+    )
     shell = f'eval "$("$0" env -o job-%p.x --label "name=it\'s me")"; true; ls >/dev/null; {python.path} app.py; {python.path} -c pass'
-    run = subprocess.run(["sh", "-c", shell, heapline.binary], cwd=heapline.folder, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        ["sh", "-c", shell, heapline.binary], cwd=heapline.folder, capture_output=True, text=True, timeout=60
+    )
     assert (run.stdout, run.stderr, run.returncode) == ("[]\n", "", 0)
     wait_for(lambda: not recordings(heapline))
-    found = {heapline.profile(path).value("SELECT value FROM meta WHERE key = 'command'"): path
-             for path in heapline.folder.glob("job-*.x")}
+    found = {
+        heapline.profile(path).value("SELECT value FROM meta WHERE key = 'command'"): path
+        for path in heapline.folder.glob("job-*.x")
+    }
     assert set(found) == {"app.py", "-c pass"}
     profile = heapline.profile(found["app.py"])
     assert profile.value("SELECT value FROM label WHERE key = 'name'") == "it's me"
@@ -353,16 +413,23 @@ def test_env_starts_a_recording_with_no_parent(heapline, python):
 
 def test_env_refused_leaves_the_program_alone(heapline, python):
     (heapline.folder / "there").write_text("precious")
-    run = subprocess.run(["sh", "-c", f'eval "$("$0" env -o there)"; {python.path} -c "print(1)"', heapline.binary],
-                         cwd=heapline.folder, capture_output=True, text=True, timeout=60)
+    run = subprocess.run(
+        ["sh", "-c", f'eval "$("$0" env -o there)"; {python.path} -c "print(1)"', heapline.binary],
+        cwd=heapline.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert (run.stdout, run.returncode) == ("1\n", 0)
     assert run.stderr.startswith("heapline: ") and "there: exists already" in run.stderr
     assert (heapline.folder / "there").read_text() == "precious"
 
 
 def test_status_lists_and_stop_ends_a_recording(heapline, python):
-    running = heapline.start("import time\nkept = bytes(10_000_000)\nprint('up', flush=True)\nwhile True:\n    time.sleep(0.1)\n",
-                             python=python)
+    running = heapline.start(
+        "import time\nkept = bytes(10_000_000)\nprint('up', flush=True)\nwhile True:\n    time.sleep(0.1)\n",
+        python=python,
+    )
     assert running.process.stdout.readline() == "up\n"
     (entry,) = [r for r in recordings(heapline) if r["output"] == str(running.path)]
     assert entry["command"].endswith("program.py") and entry["processes"] == 1
@@ -399,7 +466,11 @@ def test_the_registry_of_somebody_else_is_not_trusted(heapline, python):
     running = heapline.start("import time\nprint('up', flush=True)\ntime.sleep(60)\n", python=python, env=env)
     assert running.process.stdout.readline() == "up\n"
     assert not list(open_to_all.iterdir())
-    assert [r for r in json.loads(heapline("status", "--json", env=env).stdout)["recordings"] if r["output"] == str(running.path)]
+    assert [
+        r
+        for r in json.loads(heapline("status", "--json", env=env).stdout)["recordings"]
+        if r["output"] == str(running.path)
+    ]
 
 
 def test_the_registry_is_closed_to_others(heapline, python):

@@ -1,6 +1,5 @@
 """Signals, the terminal and job control: the program under `heapline run` gets what it would get alone, once."""
 
-import fcntl
 import os
 import pty
 import random
@@ -8,7 +7,6 @@ import re
 import select
 import signal
 import subprocess
-import termios
 import time
 
 import pytest
@@ -89,13 +87,16 @@ def test_a_signal_to_the_group_reaches_the_program_once(heapline, python, name):
 
 
 def test_timeout_ends_it_as_it_ends_the_program(heapline, python):
-    run = heapline("run", "-q", "--python", python.path, "-c", "import time; time.sleep(60)",
-                   prefix=["timeout", "1"], timeout=20)
+    run = heapline(
+        "run", "-q", "--python", python.path, "-c", "import time; time.sleep(60)", prefix=["timeout", "1"], timeout=20
+    )
     assert run.exit == 124
 
 
 def test_a_signal_that_ends_the_program_leaves_a_profile(heapline, python):
-    running = heapline.start("import time\nkept = bytes(7_000_000)\nprint('up', flush=True)\ntime.sleep(60)\n", python=python)
+    running = heapline.start(
+        "import time\nkept = bytes(7_000_000)\nprint('up', flush=True)\ntime.sleep(60)\n", python=python
+    )
     running.process.stdout.readline()
     os.kill(running.process.pid, signal.SIGTERM)
     profile = running.finish()
@@ -120,16 +121,20 @@ def test_a_program_may_signal_its_parent(heapline, python):
 def test_ignored_signals_stay_ignored(heapline, python):
     """nohup, and callers that ignore SIGCHLD or SIGPIPE."""
     program = "print([line for line in open('/proc/self/status') if line.startswith(('SigIgn', 'SigBlk'))])\n"
+
     def ignore():
         for number in (signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+
     options = {"python": python, "preexec_fn": ignore, "restore_signals": False}
     assert heapline.run(program, **options).stdout == heapline.plain(program, **options).stdout
 
 
 def test_setsid_and_background(heapline, python):
-    run = heapline("run", "-o", "x.heapline", "--python", python.path, "-c", "print('done')", prefix=["setsid", "-w", "nohup"])
+    run = heapline(
+        "run", "-o", "x.heapline", "--python", python.path, "-c", "print('done')", prefix=["setsid", "-w", "nohup"]
+    )
     assert run.stdout == "done\n"
 
 
@@ -160,7 +165,7 @@ class Terminal:
                 self.seen += os.read(self.fd, 65536).decode(errors="replace")
             except OSError:  # the other side has gone
                 assert re.search(pattern, self.seen), f"ended without {pattern!r}: {self.seen!r}"
-        self.seen = self.seen[found.end():]
+        self.seen = self.seen[found.end() :]
         return found
 
     def close(self):
@@ -202,7 +207,9 @@ def test_control_c_reaches_the_program_once(heapline, python, terminal):
 
 
 def test_control_c_ends_a_program_that_does_not_catch_it(heapline, python, terminal):
-    terminal.type(f"{heapline.binary} run -o x.heapline --python {python.path} -c 'import time; print(\"u\" + \"p\"); time.sleep(60)'\n")
+    terminal.type(
+        f'{heapline.binary} run -o x.heapline --python {python.path} -c \'import time; print("u" + "p"); time.sleep(60)\'\n'
+    )
     terminal.until("up\r\n")
     terminal.type("\x03")
     terminal.until("KeyboardInterrupt")
@@ -233,7 +240,8 @@ def test_a_program_that_catches_control_z_is_not_stopped(heapline, python, termi
         "import os, signal, time\n"
         "signal.signal(signal.SIGTSTP, lambda *_: os.write(1, b'not stopping\\n'))\n"
         "os.write(1, b'up\\n')\nuntil = time.time() + 60\n"
-        "while time.time() < until and not os.path.exists('end'): time.sleep(0.02)\n")
+        "while time.time() < until and not os.path.exists('end'): time.sleep(0.02)\n"
+    )
     terminal.type(f"{heapline.binary} run -q -o x.heapline --python {python.path} program.py; echo status=$?\n")
     terminal.until("up\r\n")
     terminal.type("\x1a")
@@ -254,19 +262,24 @@ def test_reading_in_the_background_stops_the_job(heapline, python, terminal):
 
 
 def test_the_program_has_the_terminal(heapline, python, terminal):
-    terminal.type(f"{heapline.binary} run -q -o x.heapline --python {python.path} -c "
-                  "'import os, sys; print([os.isatty(fd) for fd in range(3)], os.getpgrp() == os.tcgetpgrp(0), len(os.get_terminal_size()))'\n")
+    terminal.type(
+        f"{heapline.binary} run -q -o x.heapline --python {python.path} -c "
+        "'import os, sys; print([os.isatty(fd) for fd in range(3)], os.getpgrp() == os.tcgetpgrp(0), len(os.get_terminal_size()))'\n"
+    )
     terminal.until(r"\[True, True, True\] True 2")
 
 
 def test_hang_up_reaches_the_program(heapline, python):
     """The terminal goes away while heapline is the session's leader, as with ssh -t host heapline run."""
-    (heapline.folder / "listen.py").write_text(LISTEN.replace("os.write(1, (\"got", "open('log', 'a').write((\"got").replace(
-        "name).encode())", "name))"))
+    (heapline.folder / "listen.py").write_text(
+        LISTEN.replace('os.write(1, ("got', "open('log', 'a').write((\"got").replace("name).encode())", "name))")
+    )
     pid, fd = pty.fork()
     if pid == 0:
         os.chdir(heapline.folder)
-        os.execv(heapline.binary, [str(heapline.binary), "run", "-o", "x.heapline", "--python", python.path, "listen.py"])
+        os.execv(
+            heapline.binary, [str(heapline.binary), "run", "-o", "x.heapline", "--python", python.path, "listen.py"]
+        )
     shown = b""
     while b"up " not in shown:
         shown += os.read(fd, 1000)
@@ -285,8 +298,12 @@ def test_hang_up_reaches_the_program(heapline, python):
 
 def adds_up(profile):
     process = profile.sql("SELECT * FROM process WHERE id = 1")[0]
-    sums = profile.sql("SELECT sum(allocated), sum(allocations), sum(freed), sum(frees), sum(live), sum(peak) FROM stat")[0]
-    assert tuple(sums) == tuple(process[name] for name in ("allocated", "allocations", "freed", "frees", "live", "peak"))
+    sums = profile.sql(
+        "SELECT sum(allocated), sum(allocations), sum(freed), sum(frees), sum(live), sum(peak) FROM stat"
+    )[0]
+    assert tuple(sums) == tuple(
+        process[name] for name in ("allocated", "allocations", "freed", "frees", "live", "peak")
+    )
     assert process["allocated"] - process["freed"] == process["live"]
     return process
 
@@ -312,7 +329,9 @@ def killed_profiles(heapline, python, moments):
         if moment > 0.2:
             running.process.stdout.readline()
         time.sleep(moment)
-        children = subprocess.run(["pgrep", "-P", str(running.process.pid), "-f", "program"], capture_output=True, text=True)
+        children = subprocess.run(
+            ["pgrep", "-P", str(running.process.pid), "-f", "program"], capture_output=True, text=True
+        )
         for pid in children.stdout.split():
             if os.path.realpath(f"/proc/{pid}/exe") != str(heapline.binary):
                 os.kill(int(pid), signal.SIGKILL)
@@ -339,7 +358,9 @@ def test_fifty_programs_killed_at_random_moments(heapline, python):
     assert len(list(killed_profiles(heapline, python, moments))) >= 40
 
 
-@pytest.mark.parametrize("how", ["os._exit(3)", "os.abort()", "import ctypes; ctypes.string_at(0)", "os.kill(os.getpid(), 9)"])
+@pytest.mark.parametrize(
+    "how", ["os._exit(3)", "os.abort()", "import ctypes; ctypes.string_at(0)", "os.kill(os.getpid(), 9)"]
+)
 def test_every_sudden_end_keeps_what_was_recorded(heapline, python, how):
     program = f"import os\nkept = [bytes(100_000) for _ in range(100)]\n{how}\n"
     profile = heapline.run(program, python=python, check=False)
@@ -349,6 +370,7 @@ def test_every_sudden_end_keeps_what_was_recorded(heapline, python, how):
 
 def collector_of(heapline, path):
     import json
+
     entries = json.loads(heapline("status", "--json").stdout)["recordings"]
     return next(entry["collector"] for entry in entries if entry["output"] == str(path))
 
@@ -468,8 +490,15 @@ def load():
         kept.append(b"x" * 1_000_000)
 load()
 """)
-    run = heapline("run", "-o", "x.heapline", "--python", python.path, "program.py",
-                   prefix=["sh", "-c", f'echo $$ > {small_cgroup}/cgroup.procs; exec "$@"', "sh"])
+    run = heapline(
+        "run",
+        "-o",
+        "x.heapline",
+        "--python",
+        python.path,
+        "program.py",
+        prefix=["sh", "-c", f'echo $$ > {small_cgroup}/cgroup.procs; exec "$@"', "sh"],
+    )
     profile = heapline.profile(heapline.folder / "x.heapline")
     assert run.exit == -signal.SIGKILL, run
     assert adds_up(profile)["live"] > 60_000_000

@@ -37,7 +37,7 @@ def wheel(tmp_path_factory):
         "--no-build-isolation",
         "-w",
         folder,
-        "--config-settings", # -C is as of pip 23.1
+        "--config-settings",  # -C is as of pip 23.1
         f"build-dir={folder}/build",
         ".",
     )
