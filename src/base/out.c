@@ -37,13 +37,11 @@ static bool wants_colour(int fd, hl_colour choice)
 
 static bool choose_locale(void)
 {
+    static const char *const others[] = {"C.UTF-8", "C.utf8", "UTF-8", "en_US.UTF-8"};
     const char *locale = setlocale(LC_CTYPE, "");
-    bool chosen = is_set("LC_ALL");
-    if (!chosen && (!locale || strcmp(locale, "C") == 0 || strcmp(locale, "POSIX") == 0)) {
-        static const char *const others[] = {"C.UTF-8", "C.utf8", "UTF-8", "en_US.UTF-8"};
-        for (size_t i = 0; i < sizeof others / sizeof *others && !(locale = setlocale(LC_CTYPE, others[i])); i++)
-            ;
-    }
+    bool plain = !locale || strcmp(locale, "C") == 0 || strcmp(locale, "POSIX") == 0;
+    for (size_t i = 0; plain && !is_set("LC_ALL") && i < sizeof others / sizeof *others; i++)
+        plain = setlocale(LC_CTYPE, others[i]) == NULL;
     return strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -17,10 +18,9 @@ static char *join_temporary(int argc, char **argv)
     for (int i = 1; i + 1 < argc && strcmp(argv[i], "--") != 0; i++) {
         if (strcmp(argv[i], "--temporary") != 0 || !*argv[i + 1] || argv[i + 1][strspn(argv[i + 1], "0123456789")])
             continue;
-        char *joined = malloc(strlen(argv[i + 1]) + sizeof "--temporary=");
-        if (!joined)
+        char *joined;
+        if (asprintf(&joined, "--temporary=%s", argv[i + 1]) < 0)
             return NULL;
-        strcat(strcpy(joined, "--temporary="), argv[i + 1]);
         argv[i] = joined;
         memmove(argv + i + 1, argv + i + 2, (size_t)(argc - i - 1) * sizeof *argv); /* the null too */
         return joined;

@@ -417,7 +417,7 @@ static bool is_yours(const hl_model *m, const hl_stack *stack, const hl_file *ou
 static int charge_stacks(loader *l)
 {
     hl_model *m = l->model;
-    const hl_file **outermost = calloc(m->stacks.n, sizeof *outermost); /* the root is always there */
+    const hl_file **outermost = calloc(m->stacks.n, sizeof(void *)); /* the root is always there */
     if (!outermost)
         return -ENOMEM;
     find_outermost(m, outermost);

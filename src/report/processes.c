@@ -57,8 +57,8 @@ static void put_branch(const hl_report *r, uint32_t row, const uint32_t *last_ch
 /* Rows with children below their parents, in order of birth. From malloc. */
 static uint32_t *order_rows(const hl_model *m, uint32_t *last_child)
 {
-    uint32_t n = m->processes.n, at = 0, *order = malloc((n ? n : 1) * sizeof *order),
-             *first = calloc(n + 1, sizeof *first), *next = calloc(n + 1, sizeof *next);
+    uint32_t n = m->processes.n, at = 0, *order = calloc(n + 1, sizeof *order), *first = calloc(n + 1, sizeof *first),
+             *next = calloc(n + 1, sizeof *next);
     if (order && first && next) {
         for (uint32_t i = n; i-- > 0;) { /* lists by parent; n: those without one. Row + 1; 0: none */
             uint32_t parent = m->processes.row[i].parent == HL_NO_ROW ? n : m->processes.row[i].parent;

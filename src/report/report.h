@@ -66,7 +66,7 @@ typedef struct hl_ranked {
     uint32_t row;
     hl_weight weight;
 } hl_ranked;
-hl_ranked *hl_rank(const hl_weight *weights, uint32_t n, bool by_count, uint32_t *ranked); /* only those above 0 */
+hl_ranked *hl_rank(const hl_weight *weights, uint32_t n, bool count_first, uint32_t *ranked); /* only those above 0 */
 
 /* Two cells: the place ("app.py:42") and the function; then one with the line's source text when `source`. */
 void hl_report_place(hl_report *report, hl_grid *grid, uint32_t site, bool source);

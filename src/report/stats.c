@@ -205,7 +205,11 @@ static int group_by_module(const hl_view *view, groups *g)
         free(of_stack);
         return -ENOMEM;
     }
-    group_named(g, "(no Python)", 11);
+    if (!group_named(g, "(no Python)", 11)) {
+        free(of_file);
+        free(of_stack);
+        return -ENOMEM;
+    }
     for (uint32_t i = 0; i < m->files.n; i++) {
         const char *name;
         size_t bytes;

@@ -270,7 +270,7 @@ static int draw_below(drawing *d)
         draw_name(d, branch, d->tree->row[at].site);
         size_t bytes = top->prefix;
         if (hl_columns(prefix, bytes) < out->terminal.width / 3 && bytes + strlen(below) + 1 < sizeof prefix) {
-            strcpy(prefix + bytes, below);
+            memcpy(prefix + bytes, below, strlen(below) + 1);
             bytes += strlen(below);
         }
         error = open_level(&l, d->tree, at, bytes);

@@ -28,6 +28,6 @@ int hl_verdict_head(hl_model *model, hl_out *out);
 int hl_verdict_write(const char *path, int fd, char *why, size_t why_bytes);
 
 /* "SIGSEGV"; null for a number that is none. */
-const char *hl_signal_name(int64_t signal);
+const char *hl_signal_name(int64_t number);
 
 #endif

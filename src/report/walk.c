@@ -62,7 +62,7 @@ int hl_walk_sums(const hl_model *m, const hl_weight *stacks, const uint32_t *key
               .first = calloc(m->stacks.n, sizeof *w.first),
               .next = calloc(m->stacks.n, sizeof *w.next),
               .open = calloc((size_t)n + 1, sizeof *w.open),
-              .total = malloc(m->stacks.n * sizeof *w.total)};
+              .total = calloc(m->stacks.n, sizeof *w.total)};
     int error = w.first && w.next && w.open && w.total ? 0 : -ENOMEM;
     if (!error) {
         for (uint32_t i = 0; i < m->stacks.n; i++)
