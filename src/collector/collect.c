@@ -79,6 +79,17 @@ static bool root_is_done(const hl_books *books)
     return true;
 }
 
+/* By its pidfd once it is in the books: by then its pid may be another's. */
+static bool root_lives(const hl_books *books)
+{
+    uint32_t root_pid = books->session->root_pid;
+    for (uint32_t i = 0; root_pid && i < books->process_count; i++) {
+        if (books->processes[i]->pid == (int32_t)root_pid)
+            return !books->processes[i]->gone;
+    }
+    return root_pid && (kill((pid_t)root_pid, 0) == 0 || errno == EPERM);
+}
+
 /* Whether the recording is over: nothing that is recorded lives, and the one who waits for the program knows its end. */
 static bool is_over(hl_collector *c, uint64_t now_ns)
 {
@@ -98,8 +109,7 @@ static bool is_over(hl_collector *c, uint64_t now_ns)
     if (atomic_load(&s->root_ended))
         return true;
     uint64_t alone_for = now_ns - c->alone_ns;
-    bool root_lives = s->root_pid && (kill((pid_t)s->root_pid, 0) == 0 || errno == EPERM);
-    if (root_lives)
+    if (root_lives(&c->books))
         return false;
     /* No word from a parent: it was killed, or there was none. Before anything was recorded there is more patience. */
     return alone_for > (c->books.process_count ? s->root_pid ? 2 * SECOND : 0 : 60 * SECOND);

@@ -61,9 +61,7 @@ WAYS = {
     "popen of libc": "libc.popen.restype = ctypes.c_void_p\nlibc.pclose.argtypes = [ctypes.c_void_p]\n"
     "status = libc.pclose(libc.popen(' '.join(CHILD).encode(), b'r'))",
     "posix_spawn": "status = os.waitpid(os.posix_spawn(PY, CHILD, {}), 0)[1]",
-    "posix_spawnp": "status = os.waitpid(os.posix_spawnp(os.path.basename(PY), CHILD, dict(os.environ, PATH=os.path.dirname(PY))), 0)[1]\n"
-    if False
-    else "os.environ['PATH'] = os.path.dirname(PY)\nstatus = os.waitpid(os.posix_spawnp(os.path.basename(PY), CHILD, os.environ), 0)[1]",
+    "posix_spawnp": "os.environ['PATH'] = os.path.dirname(PY)\nstatus = os.waitpid(os.posix_spawnp(os.path.basename(PY), CHILD, os.environ), 0)[1]",
     "fork": "pid = os.fork()\nif pid == 0:\n    exec(compile(open('child.py').read().replace('sys.argv', '[0, 3]'), 'child.py', 'exec'))\n"
     "status = os.waitpid(pid, 0)[1]",
     "fork of libc": "pid = libc.fork()\nif pid == 0:\n    os.execv(PY, CHILD)\nstatus = os.waitpid(pid, 0)[1]",
