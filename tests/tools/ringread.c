@@ -369,11 +369,12 @@ int main(int argc, char **argv)
     bool ended = false;
     for (;;) {
         hl_wire_process *p = hl_session_process(s, 0);
-        base = p->base;
         if (!ended && waitpid(child, &status, WNOHANG) == child)
             ended = true;
         bool was_ended = ended;
-        uint64_t done = atomic_load(&p->state) > HL_PROCESS_JOINING ? pass() : 0;
+        bool joined = atomic_load(&p->state) > HL_PROCESS_JOINING;
+        base = p->base; /* valid once it has joined */
+        uint64_t done = joined ? pass() : 0;
         if (was_ended && !done)
             break;
         if (atomic_load(&s->out) >= chunks * 3 / 4 || atomic_load(&s->waiting))

@@ -278,8 +278,9 @@ int main(int argc, char **argv)
         if (!ended && waitpid(child, &status, WNOHANG) == child)
             ended = true;
         bool was_ended = ended;
-        base = p->base;
-        bool done = atomic_load(&p->state) > HL_PROCESS_JOINING && pass();
+        bool joined = atomic_load(&p->state) > HL_PROCESS_JOINING;
+        base = p->base; /* valid once it has joined */
+        bool done = joined && pass();
         if (was_ended && !done)
             break;
         if (!done) {
