@@ -121,6 +121,8 @@ static void pokes(hl_books *books, hl_session *s, ring_process *p, input *in, ui
     }
 }
 
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 2)
