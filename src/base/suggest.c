@@ -1,6 +1,7 @@
 /* suggest.c - see suggest.h. */
 #include "suggest.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 enum { LONGEST = 63 };
@@ -36,7 +37,8 @@ const char *hl_suggest(const char *typed, const char *const *words)
         unsigned distance = hl_edit_distance(typed, *words);
         if (letters >= 2 && strncmp(typed, *words, letters) == 0)
             distance = 1;
-        if (distance < best_distance) {
+        bool shorter = best && distance == best_distance && strlen(*words) < strlen(best); /* stat: stats before status */
+        if (distance < best_distance || shorter) {
             best = *words;
             best_distance = distance;
         }

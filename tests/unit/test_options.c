@@ -165,7 +165,7 @@ static void values_as_people_type_them(void **state)
 
 static void did_you_mean_needs_likeness(void **state)
 {
-    const char *const words[] = {"stats", "status", "stop", "table", "tree", "run", NULL};
+    const char *const words[] = {"status", "stats", "stop", "table", "tree", "run", NULL};
     assert_string_equal(hl_suggest("stat", words), "stats");
     assert_string_equal(hl_suggest("tabel", words), "table");
     assert_string_equal(hl_suggest("rnu", words), "run");
