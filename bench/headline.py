@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The table of comparison in README.md, from one go of the benchmark and four measurements more.
 
-    python3 bench/run.py --placement free,one --name NAME     first: everything
-    python3 bench/headline.py NAME                            then: bench/results/NAME-headline.md and .json
+    python3 bench/run.py --placement free,one --name NAME     first: everything, or suite by suite under several names
+    python3 bench/headline.py NAME [NAME ...]                 then: bench/results/NAME-headline.md and .json
 
 Measured here and not in the go: what the collector needs for 1 M and 10 M live blocks, and the size of a profile of about
 66 M events, with the time of the first reports from it. heapline and memray are measured alike where memray has the row.
@@ -147,15 +147,24 @@ def rows(figures, collector, big):
     ]  # fmt: skip
 
 
+def merged(goes):
+    """One go of several that measured different suites."""
+    first, *others = goes
+    for other in others:
+        for what in ("runs", "memory", "files"):
+            first[what].update(other[what])
+    return first
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("name", help="of a go in bench/results")
+    parser.add_argument("names", nargs="+", help="of goes in bench/results; the first has the start-up that counts")
     parser.add_argument("--python", default=default_python())
     parser.add_argument("--heapline", default=str(BENCH.parent / "build" / "release" / "heapline"))
     parser.add_argument("--again", action="store_true", help="only make the table again from what is written")
     options = parser.parse_args()
-    go = json.loads((RESULTS / (options.name + ".json")).read_text())
-    path = Path(RESULTS, options.name + "-headline.json")
+    go = merged(json.loads((RESULTS / (name + ".json")).read_text()) for name in options.names)
+    path = Path(RESULTS, options.names[0] + "-headline.json")
     if options.again:
         extra = json.loads(path.read_text())
         extra["collector"] = {int(blocks): value for blocks, value in extra["collector"].items()}

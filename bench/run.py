@@ -41,6 +41,7 @@ def arguments():
         "--suite", type=words, default=list(workloads.SUITES), help="own, pyperformance, native, startup"
     )
     parser.add_argument("--tools", type=words, default=[], help="names or families, as in heapline,memray; default all")
+    parser.add_argument("--without", type=words, default=[], help="full names to leave out, as in 'memray --aggregate'")
     parser.add_argument("--only", type=words, default=[], help="these workloads")
     parser.add_argument("--python", default=default_python(), help="the interpreter that runs the workloads")
     parser.add_argument("--heapline", default=str(BENCH.parent / "build" / "release" / "heapline"))
@@ -144,7 +145,7 @@ def main():
     options.python, options.heapline = os.path.abspath(options.python), os.path.abspath(options.heapline)
     workloads.build_native()
     context = tools.context(options.python, options.heapline)
-    wanted = tools.chosen(options.tools)
+    wanted = [tool for tool in tools.chosen(options.tools) if tool.name not in options.without]
     versions = {tool.family: tool.version(context) for tool in wanted}
     present = [tool for tool in wanted if versions[tool.family]]
     absent = sorted({tool.family for tool in wanted} - {tool.family for tool in present})
