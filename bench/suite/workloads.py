@@ -85,7 +85,7 @@ WORKLOADS = [
 ]
 
 # About 66 M events with Python objects, as the run in the table of comparison.
-BIG = pyperformance("pprint_format", 1, "pprint:pprint_pformat")
+BIG = pyperformance("pprint_format", 3, "pprint:pprint_pformat")
 
 SUITES = ("own", "pyperformance", "native", "startup")
 QUICK = (
