@@ -10,7 +10,8 @@
  * What must hold:
  *   - A remembered frame is read only after the frame inside it has been found to point to it: frames' memory may be gone.
  *   - A frame that carries a mark and is remembered is the activation that was remembered. So only the writer that
- *     remembers a frame marks it, and a thread's further lanes neither mark nor trust marks.
+ *     remembers a frame marks it, and a thread's further lanes neither mark nor trust marks. A shim never counts as marked:
+ *     it lies on the C stack, and its mark's field holds what lay there before, values of our own calls too.
  *   - Code objects are told apart by (address, version). A new one at an old address was allocated later; where objects
  *     are recorded, that event of this thread renewed the remembered stack, or it was another thread's and changed the
  *     order word. So versions are compared when the order word has changed since they last were, and always where
@@ -66,6 +67,12 @@ static HL_ALWAYS void hl_walk_set_mark(char *frame, uint64_t mark, const hl_layo
         if (HL_AT(uint8_t, frame, L.mark) == 1 && !(L.mark_unless && HL_AT(uint64_t, frame, L.mark_unless)))
             HL_AT(uint8_t, frame, L.mark) = (uint8_t)mark;
     }
+}
+
+/* Whether a remembered frame, reached by the walk, carries the mark. */
+static HL_ALWAYS bool hl_walk_is_marked(const hl_frame *r, uint64_t mark, const hl_layout L)
+{
+    return hl_walk_marked(r->address, mark, L) && r->version != HL_SHIM;
 }
 
 /* Whether a frame still stands where it stood. A pointer to an instruction implies the code object; f_lasti does not. */
@@ -151,7 +158,8 @@ static HL_ALWAYS uint64_t hl_walk_done(hl_wire_writer *w, hl_remembered *memory,
     if (HL_UNLIKELY(!hl_python_node_is_known(node)))
         hl_python_announce(w, depth - 1);
     atomic_signal_fence(memory_order_seq_cst);
-    w->tracker_hot[HL_HOT_TOP] = (uint64_t)&memory->frames[depth - 1];
+    hl_frame *top = &memory->frames[depth - 1];
+    w->tracker_hot[HL_HOT_TOP] = top->version != HL_SHIM ? (uint64_t)top : 0; /* so the commonest walk need not ask */
     if (strict)
         w->tracker_hot[HL_HOT_ORDER] = hl_python.compare_always ? ~UINT64_C(0) : w->order_seen;
     return node;
@@ -166,7 +174,7 @@ static HL_ALWAYS uint64_t hl_walk_rest_of(hl_wire_writer *w, char *leaf, bool st
     w->tracker_hot[HL_HOT_TOP] = 0;
 
     /* The same activation at another instruction: nothing outside it can have changed. */
-    if (L.mark_form != HL_MARK_NONE && j >= 0 && leaf == r[j].address && hl_walk_marked(leaf, mark, L) &&
+    if (L.mark_form != HL_MARK_NONE && j >= 0 && leaf == r[j].address && hl_walk_is_marked(&r[j], mark, L) &&
         (!L.tlbc || r[j].copy == hl_walk_copy(leaf, L))) {
         hl_frame *top = &r[j];
         memory->depth = 0;
@@ -198,7 +206,7 @@ found:
         f = r[i].address;
         if (!hl_walk_stands(&r[i], f, L) || (strict && !hl_walk_same_code(&r[i], L)))
             changed = (uint32_t)i;
-        if (hl_walk_marked(f, mark, L))
+        if (hl_walk_is_marked(&r[i], mark, L))
             break;
         char *previous = HL_AT(char *, f, L.previous);
         if (i == 0) {
@@ -255,7 +263,7 @@ static HL_ALWAYS uint64_t hl_walk_compare(hl_wire_writer *w, char *leaf, bool st
         r--;
         if (previous != r->address || !hl_walk_stands(r, previous, L))
             return rest(w, leaf, strict, mark);
-        if (hl_walk_marked(previous, mark, L))
+        if (hl_walk_is_marked(r, mark, L))
             break;
     }
     if (strict)

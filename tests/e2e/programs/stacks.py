@@ -135,6 +135,20 @@ def decorated(f):
     return wrapper
 
 
+def painted(n):
+    # Leaves None's address all over the C stack, where the frame that the interpreter has there will lie uninitialized.
+    libc.getpid(*[ctypes.c_void_p(id(None))] * n)
+    return map(leaf, (1,))
+
+
+def over_painted():
+    for n in range(8, 128, 5):
+        list(painted(n))
+        list(painted(n))
+        sorted([1], key=lambda x: list(painted(n)))
+        sorted([1], key=lambda x: list(painted(n)))
+
+
 @decorated
 @decorated
 def many_arguments(a, b=1, *c, **d): return leaf(a) + (lambda: leaf(b))()
@@ -166,6 +180,7 @@ def many(seed):
     R = random.Random(seed)
     for _ in range(ROUNDS):
         call(R.randrange(10000), R)
+    over_painted()
 
 
 if hasattr(sys, "setswitchinterval"):
