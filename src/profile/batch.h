@@ -121,7 +121,8 @@ typedef struct hl_batch_tick {
     int64_t rss, rss_anon, rss_file, rss_shmem, pss; /* -1: not sampled */
 } hl_batch_tick;
 
-typedef struct hl_batch_cell { /* (stat, born, died) is the key; blocks 0 deletes the row; died <= born is left out */
+/* (stat, born, died) is the key; 0 blocks of 0 bytes deletes the row; died <= born is left out. */
+typedef struct hl_batch_cell {
     uint32_t stat, born;
     int64_t died; /* -1: alive */
     uint64_t blocks, bytes;

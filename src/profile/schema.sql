@@ -102,7 +102,7 @@ CREATE TABLE tick (
 CREATE TABLE cell_row (
     stat INTEGER NOT NULL, born INTEGER NOT NULL,
     lived INTEGER NOT NULL,        -- ticks from birth to death; 0: alive at the end
-    blocks INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    blocks INTEGER NOT NULL, bytes INTEGER NOT NULL, -- 0 blocks with bytes: parts of mappings of which more is left
     PRIMARY KEY (stat, born, lived)
 ) WITHOUT ROWID;
 CREATE VIEW cell AS            -- died NULL: alive at the end

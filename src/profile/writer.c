@@ -460,11 +460,12 @@ static int put_cell(hl_profile_writer *w, const hl_batch_cell *c)
     /* A block that died in the tick it was born in has no cell. */
     if (c->died >= 0 && c->died <= (int64_t)c->born)
         return 0;
-    row r = begin(w, c->blocks ? PUT_CELL : DELETE_CELL);
+    bool kept = c->blocks || c->bytes; /* a part of a mapping that is gone: bytes, and no block yet */
+    row r = begin(w, kept ? PUT_CELL : DELETE_CELL);
     put(&r, c->stat);
     put(&r, c->born);
     put_signed(&r, c->died < 0 ? 0 : c->died - (int64_t)c->born);
-    if (c->blocks) {
+    if (kept) {
         put(&r, c->blocks);
         put(&r, c->bytes);
     }

@@ -15,6 +15,7 @@ SCENARIOS = [
     "fixed",
     "fixed_reservation",
     "partial",
+    "in_parts",
     "over_two",
     "file",
     "shared",
@@ -37,6 +38,34 @@ def test_bytes_allocated_freed_live_and_at_the_peak(heapline, scenario):
         "peak_bytes": told.stats["peak_bytes"] - base.stats["peak_bytes"],
     }
     assert found == {name: told.truth[name] for name in found}
+
+
+def test_parts_of_a_mapping_are_alive_until_they_go(heapline):
+    """At any time, by the reports and by the cells, what is alive is what has not gone yet; one block until nothing is left."""
+    told = tell(heapline, "mappings", "in_parts")
+    must_be_sound(told)
+    profile = told.profile
+    mib, tick_s = 1 << 20, profile.value("SELECT value FROM meta WHERE key = 'tick_ns'") / 1e9
+    assert profile.value("SELECT value FROM meta WHERE key = 'cell_tick_ns'") == tick_s * 1e9
+    own = "SELECT id FROM stat WHERE allocator = (SELECT id FROM allocator WHERE name = 'mmap')"
+    others = told.stats["live_end_bytes"]  # libc's, from before the first mapping to the end
+    ticks = profile.sql("SELECT tick, heap FROM tick ORDER BY tick")
+    found = []
+    for tick, heap in ticks[:-1]:
+        alive = profile.sql(
+            f"SELECT coalesce(sum(bytes), 0), coalesce(sum(blocks), 0) FROM cell WHERE stat IN ({own})"
+            " AND born <= :tick AND (died > :tick OR died IS NULL)",
+            {"tick": tick},
+        )[0]
+        if heap - others >= 2 * mib or found:
+            assert alive[0] == max(heap - others, 0), tick
+            found.append((alive[0] // mib, alive[1]))
+            at = f"--at={(tick + 1) * tick_s:.6f}s"
+            rows = [row for row in profile.table(at) if row["bytes"] >= mib]
+            assert sum(row["bytes"] for row in rows) // mib == alive[0] // mib, at
+            assert profile.json("tree", at)["total_bytes"] == heap, at
+    steps = [step for step, after in zip(found, found[1:] + [None]) if step != after]
+    assert steps == [(8, 1), (6, 1), (5, 1), (2, 1), (0, 0)]
 
 
 def test_a_munmap_costs_the_same_however_many_mappings_there_are(heapline):

@@ -115,6 +115,24 @@ static void partial(void)
     must(munmap(p + MIB, MIB) == 0);
     truth_gone(&t, MIB);
 }
+static void pause_ms(long ms) { nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL); }
+
+static void in_parts(void) /* 8 MiB: 2 from the middle, 1 from the front, 3 from the end, the rest; each for 80 ms */
+{
+    static const struct {
+        size_t at, bytes;
+    } parts[] = {{3 * MIB, 2 * MIB}, {0, 1 * MIB}, {5 * MIB, 3 * MIB}, {1 * MIB, 2 * MIB}};
+    char *p = anonymous(8 * MIB, 0);
+    truth_made(&t, 8 * MIB);
+    pause_ms(80);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        must(munmap(p + parts[i].at, parts[i].bytes) == 0);
+        t.freed_bytes += parts[i].bytes;
+        t.live_bytes -= (int64_t)parts[i].bytes;
+        pause_ms(80);
+    }
+    t.frees++;
+}
 static void over_two(void) /* one munmap over parts of two mappings and the gap between them */
 {
     char *p = mmap(NULL, 16 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -184,6 +202,7 @@ static const struct {
     {"fixed", fixed},
     {"fixed_reservation", fixed_reservation},
     {"partial", partial},
+    {"in_parts", in_parts},
     {"over_two", over_two},
     {"file", file},
     {"shared", shared},

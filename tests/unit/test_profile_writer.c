@@ -158,10 +158,11 @@ static void rows_replace_those_with_their_key(void **state)
     *(hl_batch_cell *)HL_ROWS_ADD(b.cells) = (hl_batch_cell){.stat = 1, .born = 3, .died = -1, .blocks = 0};
     *(hl_batch_cell *)HL_ROWS_ADD(b.cells) = (hl_batch_cell){.stat = 1, .born = 3, .died = 5, .blocks = 3, .bytes = 27};
     *(hl_batch_cell *)HL_ROWS_ADD(b.cells) = (hl_batch_cell){.stat = 1, .born = 3, .died = 3, .blocks = 3, .bytes = 27};
+    *(hl_batch_cell *)HL_ROWS_ADD(b.cells) = (hl_batch_cell){.stat = 1, .born = 4, .died = 6, .blocks = 0, .bytes = 99};
     *(hl_batch_note *)HL_ROWS_ADD(b.notes) = (hl_batch_note){.text = text("once")};
     apply(w, &b);
     assert_string_equal(ask(w, "SELECT group_concat(born || '-' || coalesce(died, '') || ':' || bytes, ' ') FROM cell"),
-                        "3-5:27");
+                        "3-5:27 4-6:99"); /* of a part of a mapping: bytes without a block */
     assert_string_equal(ask(w, "SELECT sum(allocated) FROM stat"), "15");
     assert_string_equal(ask(w, "SELECT count(*) FROM note"), "1");
     hl_profile_writer_close(w);
