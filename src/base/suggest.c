@@ -37,7 +37,8 @@ const char *hl_suggest(const char *typed, const char *const *words)
         unsigned distance = hl_edit_distance(typed, *words);
         if (letters >= 2 && strncmp(typed, *words, letters) == 0)
             distance = 1;
-        bool shorter = best && distance == best_distance && strlen(*words) < strlen(best); /* stat: stats before status */
+        bool shorter =
+            best && distance == best_distance && strlen(*words) < strlen(best); /* stat: stats before status */
         if (distance < best_distance || shorter) {
             best = *words;
             best_distance = distance;

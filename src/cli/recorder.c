@@ -92,14 +92,11 @@ int hl_recorder_collect(hl_recorder *r, const hl_record_options *o, const hl_rec
     r->session_fd = fd;
     hl_close_from(fd + 1);
 
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
     char host[256] = "", here[PATH_MAX] = "";
     gethostname(host, sizeof host - 1);
     if (getcwd(here, sizeof here) == NULL)
         here[0] = '\0';
-    hl_recorded recorded = {.collector = getpid(), .program = what->program};
-    recorded.start_unix_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+    hl_recorded recorded = {.collector = getpid(), .program = what->program, .start_unix_ns = r->start_unix_ns};
     snprintf(recorded.locator, sizeof recorded.locator, "/proc/%d/fd/%d", (int)getpid(), r->session_fd);
     snprintf(recorded.output, sizeof recorded.output, "%s", what->output);
     snprintf(recorded.command, sizeof recorded.command, "%s", what->command);
@@ -113,7 +110,7 @@ int hl_recorder_collect(hl_recorder *r, const hl_record_options *o, const hl_rec
         .identity = {.command = what->command,
                      .directory = here,
                      .host = host,
-                     .start_unix_ns = (uint64_t)recorded.start_unix_ns,
+                     .start_unix_ns = (uint64_t)r->start_unix_ns,
                      .options = what->options,
                      .labels = split_labels(&o->labels),
                      .embed_source = !o->no_source},
@@ -149,6 +146,9 @@ static bool has_died(hl_recorder *r)
 int hl_recorder_start(hl_recorder *r, const hl_record_options *o, const hl_recording_of *what)
 {
     r->session->root_pid = (uint32_t)what->program;
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    r->start_unix_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
     fflush(NULL);
     pid_t pid = fork();
     if (pid < 0)

@@ -66,7 +66,8 @@ const char *hl_record_bad_label(const hl_record_options *options);
 typedef struct hl_recorder {
     hl_session *session;
     int session_fd;
-    pid_t pid; /* of the collector; 0: not started, or reaped */
+    pid_t pid;             /* of the collector; 0: not started, or reaped */
+    int64_t start_unix_ns; /* in the registry and in the profile: which recording it is */
 } hl_recorder;
 
 /* Makes the session as the options say. */

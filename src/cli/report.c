@@ -2,6 +2,7 @@
 #include "report.h"
 
 #include "profile.h"
+#include "registry.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -63,6 +64,19 @@ static int complain(const char *path, const char *why, int error)
     hl_error("%.*s", (int)line.bytes, line.failed ? "" : line.at);
     hl_out_release(&line);
     return HL_EXIT_NOT_A_PROFILE;
+}
+
+static int has_started_at(const hl_recorded *recorded, hl_session *session, void *start_unix_ns)
+{
+    (void)session;
+    return recorded->start_unix_ns == *(const int64_t *)start_unix_ns;
+}
+
+/* Whether somebody records into this profile now. The file alone cannot tell: it may have been left by a killed one. */
+static bool is_recorded(const hl_model *model)
+{
+    int64_t start_unix_ns = hl_model_number(model, "start_unix_ns", -1);
+    return hl_registry_each(has_started_at, &start_unix_ns) != 0;
 }
 
 static int write_out(hl_report *r)
@@ -138,6 +152,8 @@ int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_
         status = complain(r.path, r.why, error);
     } else {
         error = hl_model_load(&r.model, hl_profile_database(profile), r.why, sizeof r.why);
+        if (!error && r.model->running)
+            r.model->watched = is_recorded(r.model);
         status = error ? complain(r.path, r.why, error) : make(&r, &o, selection, writer, r.path);
         if (!error)
             hl_model_release(r.model);

@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 typedef struct run_options {
@@ -121,18 +122,27 @@ static int explain_exec(const hl_target *t, int error)
     return HL_EXIT_NOT_EXECUTABLE;
 }
 
-static void say_the_end(const run_options *o, hl_recorder *r, const char *output, int saved)
+static uint64_t since_ns(int64_t start_unix_ns)
 {
-    if (saved == -EINTR)
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    int64_t took_ns = (int64_t)now.tv_sec * 1000000000 + now.tv_nsec - start_unix_ns;
+    return took_ns > 0 ? (uint64_t)took_ns : 0;
+}
+
+static void say_the_end(hl_recorder *r, const char *output, int saved, hl_verdict_seen *seen)
+{
+    if (saved == -EINTR) {
         hl_error("%s: still being written in the background (see: heapline status)", output);
-    else if (saved == -ECHILD)
-        hl_error("%s: the collector has died, the profile holds what was saved before", output);
-    else if (saved)
-        hl_error("%s: the profile could not be written: %s", output, hl_error_text(saved));
-    if (saved == -EINTR || access(output, F_OK) != 0)
         return;
+    }
     char why[512] = "";
-    if (hl_verdict_write(output, STDERR_FILENO, why, sizeof why) != 0)
+    if (saved)
+        seen->lost = saved == -ECHILD ? "the collector has died" : hl_error_text(saved);
+    int error = hl_verdict_write(output, STDERR_FILENO, seen, why, sizeof why);
+    if (error && saved)
+        hl_error("%s: %s: nothing of this recording could be saved", output, seen->lost);
+    else if (error)
         hl_error("%s: %s", output, why);
     if (hl_recorder_goes_on(r))
         hl_error("processes of the program still run; their recording goes on (heapline status, heapline stop %d)",
@@ -171,12 +181,14 @@ static int record(const run_options *o, const hl_target *t, hl_recorder *r, hl_p
     }
     let_go_of_descriptors();
     int status = hl_foreground_wait(program->pid);
+    hl_verdict_seen seen = {
+        .start_unix_ns = r->start_unix_ns, .wait_status = status, .end_ns = since_ns(r->start_unix_ns)};
     hl_foreground_forget();
     int saved = hl_recorder_finish(r, status, o->record.quiet, hl_foreground_interrupted);
     if (saved == -ECHILD && atomic_load(&r->session->stop))
         saved = 0; /* by heapline stop: the profile says so */
     if (!o->record.quiet)
-        say_the_end(o, r, output, saved);
+        say_the_end(r, output, saved, &seen);
     return hl_foreground_end(status);
 }
 

@@ -137,10 +137,11 @@ typedef struct hl_model {
     HL_ARRAY(hl_allocator_name) allocators;
     HL_ARRAY(hl_stat) stats;
     HL_ARRAY(hl_note) notes;
-    hl_origin yours;   /* files of this origin count as the user's: USER unless the program has none */
-    uint32_t recorded; /* processes with allocations */
-    bool running, stopped;
-    uint64_t now_ns;                                 /* end of the recording, or the time of this checkpoint */
+    hl_origin yours;       /* files of this origin count as the user's: USER unless the program has none */
+    uint32_t recorded;     /* processes with allocations */
+    bool running, stopped; /* as the file says: a recording that was killed says running for ever */
+    bool watched;          /* it is being recorded into at this moment; set by who knows, the command line */
+    uint64_t now_ns;       /* end of the recording, or the time of this checkpoint */
     uint64_t peak, peak_ns, peak_blocks, peak_bound; /* of the tree; exact when one process has allocations */
     uint64_t tick_ns, cell_tick_ns;
     struct hl_strings *strings;
@@ -153,6 +154,9 @@ void hl_model_release(hl_model *model);
 /* A key of the meta table; `otherwise` where it is absent or null. */
 int64_t hl_model_number(const hl_model *model, const char *key, int64_t otherwise);
 const char *hl_model_text(const hl_model *model, const char *key, const char *otherwise);
+
+/* What the blocks that were never freed are: "alive at the end", "alive now", "alive when last saved". */
+const char *hl_model_end_words(const hl_model *model);
 
 /* Names for people, not cleaned: "main", "(no Python)"; the label of the site's file, null when it has none. */
 const char *hl_site_function(const hl_model *model, uint32_t site);

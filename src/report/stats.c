@@ -299,8 +299,7 @@ static void put_facts(hl_report *r, const totals *t, const rss_parts *p)
     else
         put_fact(&grid, "Heap", "peak %s in %s blocks at %s", SIZE(m->processes.row[r->view.process].peak),
                  COUNT(m->processes.row[r->view.process].peak_blocks), TIME(m->processes.row[r->view.process].peak_ns));
-    put_fact(&grid, "", "%s %s in %s blocks", m->running ? "alive now" : "alive at the end", SIZE(t->live),
-             COUNT(t->live_blocks));
+    put_fact(&grid, "", "%s %s in %s blocks", hl_model_end_words(m), SIZE(t->live), COUNT(t->live_blocks));
     put_fact(&grid, "Allocated", "%s in %s allocations", SIZE(t->allocated), COUNT(t->allocations));
     put_fact(&grid, "Freed", "%s in %s frees (%s)", SIZE(t->freed), COUNT(t->frees),
              *SHARE(t->freed, t->allocated) ? SHARE(t->freed, t->allocated) : "nothing");

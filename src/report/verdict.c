@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static const struct signal_words {
     int number;
@@ -50,13 +51,26 @@ const char *hl_signal_name(int64_t number)
     return found ? found->name : NULL;
 }
 
-void hl_verdict_ending(const hl_model *m, hl_out *out)
+/* How the program ended: -1 is unknown. */
+typedef struct ending {
+    int64_t status, number; /* of the signal */
+    uint64_t time_ns;
+} ending;
+
+static ending ending_of(const hl_model *m)
+{
+    int64_t end_ns = hl_model_number(m, "root_end_ns", -1);
+    return (ending){.status = hl_model_number(m, "exit_status", -1),
+                    .number = hl_model_number(m, "signal", -1),
+                    .time_ns = end_ns >= 0 ? (uint64_t)end_ns : m->now_ns};
+}
+
+static void put_ending(const hl_model *m, ending e, hl_out *out)
 {
     char time[HL_NUMBER_BYTES], size[HL_NUMBER_BYTES];
-    int64_t status = hl_model_number(m, "exit_status", -1), number = hl_model_number(m, "signal", -1);
-    int64_t end_ns = hl_model_number(m, "root_end_ns", -1);
+    int64_t status = e.status, number = e.number;
     const char *scope = hl_model_text(m, "oom_scope", NULL);
-    hl_time_text(time, end_ns >= 0 ? (uint64_t)end_ns : m->now_ns);
+    hl_time_text(time, e.time_ns);
     if (scope && number >= 0) {
         int64_t limit = hl_model_number(m, "oom_limit", 0);
         hl_out_put(out, "was killed: out of memory (");
@@ -73,13 +87,18 @@ void hl_verdict_ending(const hl_model *m, hl_out *out)
         hl_outf(out, status ? "failed with exit status %d after %s" : "ended well (exit status %d) after %s",
                 (int)status, time);
     } else if (m->running) {
-        hl_outf(out, "is still running, recorded for %s so far", time);
+        hl_outf(out,
+                m->watched ? "is still running; this is its first %s"
+                           : "was still running at %s, when this profile was last saved",
+                time);
     } else if (m->stopped) {
         hl_outf(out, "was recorded for %s, until the recording was stopped", time);
     } else {
         hl_outf(out, "was recorded for %s; nobody saw how it ended", time);
     }
 }
+
+void hl_verdict_ending(const hl_model *m, hl_out *out) { put_ending(m, ending_of(m), out); }
 
 void hl_verdict_place(const hl_model *m, uint32_t site, hl_out *out)
 {
@@ -222,9 +241,37 @@ int hl_verdict_head(hl_model *m, hl_out *out)
     return error;
 }
 
-static int write_lines(hl_model *m, const char *path, hl_out *out)
+/* What there is to say before the verdict when not all, or nothing, of the recording is in the file. */
+static void put_lost(const hl_model *m, const char *path, const hl_verdict_seen *seen, hl_out *out)
 {
-    char size[HL_NUMBER_BYTES], count[HL_NUMBER_BYTES];
+    char gone[HL_NUMBER_BYTES], kept[HL_NUMBER_BYTES];
+    hl_out_put(out, "heapline: ");
+    hl_out_clean(out, path, strlen(path));
+    if (m == NULL && seen->lost == NULL)
+        hl_out_put(out, ": another recording has written this file since, and the profile of this one is gone\n");
+    else if (m == NULL)
+        hl_outf(out, ": %s: nothing of this recording could be saved (the file there is of an earlier one)\n",
+                seen->lost);
+    else
+        hl_outf(out, ": %s: the last %s of the recording are lost, the profile holds the first %s\n", seen->lost,
+                hl_time_text(gone, seen->end_ns > m->now_ns ? seen->end_ns - m->now_ns : 0),
+                hl_time_text(kept, m->now_ns));
+}
+
+/* Of a whole profile the file knows best how the program ended (out of memory, for one); of a part, who saw it. */
+static ending ending_seen(const hl_model *m, const hl_verdict_seen *seen)
+{
+    if (seen->lost == NULL && !m->stopped)
+        return ending_of(m);
+    int status = seen->wait_status;
+    return (ending){.status = WIFEXITED(status) ? WEXITSTATUS(status) : -1,
+                    .number = WIFSIGNALED(status) ? WTERMSIG(status) : -1,
+                    .time_ns = seen->end_ns};
+}
+
+static int write_lines(hl_model *m, const char *path, const hl_verdict_seen *seen, hl_out *out)
+{
+    char size[HL_NUMBER_BYTES], count[HL_NUMBER_BYTES], time[HL_NUMBER_BYTES];
     uint64_t live = 0, blocks = 0, allocated = 0, allocations = 0;
     for (uint32_t i = 0; i < m->processes.n; i++) {
         const hl_process *p = &m->processes.row[i];
@@ -233,17 +280,25 @@ static int write_lines(hl_model *m, const char *path, hl_out *out)
         allocated += p->allocated;
         allocations += p->allocations;
     }
+    ending end = ending_seen(m, seen);
+    if (seen->lost)
+        put_lost(m, path, seen, out);
     hl_out_put(out, "heapline: ");
     put_command(m, out, 60);
     hl_out_put(out, " ");
-    hl_verdict_ending(m, out);
+    put_ending(m, end, out);
     hl_out_put(out, "; ");
+    if (seen->lost)
+        hl_outf(out, "in the first %s: ", hl_time_text(time, m->now_ns));
+    else if (m->stopped)
+        hl_outf(out, "in the first %s, until the recording was stopped: ", hl_time_text(time, m->now_ns));
     int error = ran_out(m) ? put_growth(m, out) : put_peak(m, out);
     if (!error && ran_out(m))
         error = put_heaviest(m, HL_AT_END, out, ", ");
-    hl_outf(out, "\n  %s ",
-            m->running || m->stopped || hl_model_number(m, "signal", -1) >= 0 ? "alive:    " : "leaked:   ");
-    hl_outf(out, "%s in %s blocks", hl_size_text(size, (int64_t)live), hl_count_text(count, blocks));
+    /* What an orderly end left is not freed; what was there when the program or the recording was cut off was in use. */
+    bool orderly = !m->running && !m->stopped && end.status >= 0;
+    hl_outf(out, "\n  %s %s in %s blocks", orderly ? "not freed:" : "alive:    ", hl_size_text(size, (int64_t)live),
+            hl_count_text(count, blocks));
     if (!error && live)
         error = put_heaviest(m, HL_AT_END, out, ", ");
     hl_outf(out, "\n  allocated: %s in %s allocations", hl_size_text(size, (int64_t)allocated),
@@ -264,7 +319,7 @@ static int write_lines(hl_model *m, const char *path, hl_out *out)
     return error;
 }
 
-int hl_verdict_write(const char *path, int fd, char *why, size_t why_bytes)
+int hl_verdict_write(const char *path, int fd, const hl_verdict_seen *seen, char *why, size_t why_bytes)
 {
     hl_profile *profile;
     hl_model *model;
@@ -275,7 +330,10 @@ int hl_verdict_write(const char *path, int fd, char *why, size_t why_bytes)
     if (!error) {
         hl_out out;
         hl_out_begin(&out, hl_terminal_of(fd, HL_COLOUR_AUTO));
-        error = write_lines(model, path, &out);
+        if (hl_model_number(model, "start_unix_ns", -1) != seen->start_unix_ns)
+            put_lost(NULL, path, seen, &out);
+        else
+            error = write_lines(model, path, seen, &out);
         if (error)
             snprintf(why, why_bytes, "%s", error == -ENOMEM ? "out of memory" : "the profile cannot be read");
         else

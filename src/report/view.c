@@ -303,6 +303,11 @@ int hl_view_sizes(const hl_view *view, uint64_t buckets[HL_SIZE_BUCKETS])
     return step == SQLITE_DONE ? 0 : -EIO;
 }
 
+const char *hl_model_end_words(const hl_model *m)
+{
+    return m->watched ? "alive now" : m->running ? "alive when last saved" : "alive at the end";
+}
+
 const char *hl_view_title(const hl_view *view, char *text, size_t bytes)
 {
     char time[HL_NUMBER_BYTES];
@@ -310,9 +315,11 @@ const char *hl_view_title(const hl_view *view, char *text, size_t bytes)
     case HL_AT_PEAK:
         return view->selection.thread ? "share of the peak" : "at the peak";
     case HL_AT_END:
-        return view->model->running ? "alive now" : "alive at the end";
+        return hl_model_end_words(view->model);
     case HL_LEAKED:
-        return view->model->running ? "alive now, not yet leaked" : "never freed";
+        return view->model->watched   ? "alive now, not yet leaked"
+               : view->model->running ? "alive when last saved, not yet leaked"
+                                      : "never freed";
     case HL_AT_TIME:
         snprintf(text, bytes, "alive at %s", hl_time_text(time, view->selection.time_ns));
         return text;
