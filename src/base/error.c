@@ -1,6 +1,8 @@
 /* error.c - see error.h. Used by heapline's own processes, never by the tracker. */
 #include "error.h"
 
+#include "out.h"
+
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,23 +12,19 @@
 
 void hl_error(const char *format, ...)
 {
-    char line[4096];
-    int prefix = snprintf(line, sizeof line, "heapline: ");
+    char text[4096];
     va_list arguments;
     va_start(arguments, format);
-    int n = vsnprintf(line + prefix, sizeof line - (size_t)prefix - 1, format, arguments);
+    vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    size_t bytes = n < 0 ? (size_t)prefix : (size_t)prefix + (size_t)n;
-    if (bytes > sizeof line - 2)
-        bytes = sizeof line - 2;
-    line[bytes++] = '\n';
+    hl_out line;
+    hl_out_begin(&line, hl_terminal_of(STDERR_FILENO, HL_COLOUR_NEVER));
+    hl_out_put(&line, "heapline: ");
+    hl_out_clean(&line, text, strlen(text)); /* file names and the like come from outside */
+    hl_out_put(&line, "\n");
     fflush(stderr);
-    for (size_t done = 0; done < bytes;) {
-        ssize_t written = write(STDERR_FILENO, line + done, bytes - done);
-        if (written <= 0)
-            return; /* there is nowhere left to say so */
-        done += (size_t)written;
-    }
+    hl_out_write(&line, STDERR_FILENO); /* when that fails there is nowhere left to say so */
+    hl_out_release(&line);
 }
 
 const char *hl_error_text(int code)

@@ -6,7 +6,7 @@
 #ifndef HL_BASE_ERROR_H
 #define HL_BASE_ERROR_H
 
-/* Exit statuses (docs/architecture.md, "exit statuses"). */
+/* Exit statuses; those of `run` are explained in docs/heapline-run.md. */
 enum {
     HL_EXIT_OK = 0,
     HL_EXIT_CHECK_FAILED = 1,
@@ -17,7 +17,8 @@ enum {
     HL_EXIT_NOT_FOUND = 127,
 };
 
-/* One line "heapline: ..." on stderr, in one write, so that lines of several processes do not mix. */
+/* One line "heapline: ..." on stderr, in one write, so that lines of several processes do not mix. Control characters and
+ * what is no text are made visible (hl_out_clean). */
 void hl_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* strerror of an errno code of either sign, with its first letter in lower case where that is not an acronym. Static memory

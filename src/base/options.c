@@ -21,7 +21,11 @@ int hl_options_mistake(const hl_syntax *syntax, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    hl_error("%s: %s (see: heapline %s --help)", syntax->name, text, syntax->name);
+    size_t bytes = strlen(text);
+    if (bytes > 0 && text[bytes - 1] == ')') /* says itself what to do */
+        hl_error("%s: %s", syntax->name, text);
+    else
+        hl_error("%s: %s (see: heapline %s --help)", syntax->name, text, syntax->name);
     return usage_status(syntax);
 }
 

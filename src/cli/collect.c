@@ -12,6 +12,7 @@
 #include "output.h"
 #include "recorder.h"
 #include "target.h"
+#include "words.h"
 
 #include <errno.h>
 #include <fcntl.h>

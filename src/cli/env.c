@@ -10,6 +10,7 @@
 #include "recorder.h"
 #include "target.h"
 #include "wire.h"
+#include "words.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -52,17 +52,9 @@ static int choose_moment(const hl_syntax *syntax, const hl_report_options *o, hl
     return -1;
 }
 
-/* Words about a damaged file may quote it, and paths are not ours either. */
 static int complain(const char *path, const char *why, int error)
 {
-    hl_out line;
-    hl_out_begin(&line, hl_terminal_of(STDERR_FILENO, HL_COLOUR_NEVER));
-    why = *why ? why : hl_error_text(error);
-    hl_out_clean(&line, path, strlen(path));
-    hl_out_put(&line, ": ");
-    hl_out_clean(&line, why, strlen(why));
-    hl_error("%.*s", (int)line.bytes, line.failed ? "" : line.at);
-    hl_out_release(&line);
+    hl_error("%s: %s", *path ? path : "''", *why ? why : hl_error_text(error));
     return HL_EXIT_NOT_A_PROFILE;
 }
 

@@ -15,6 +15,7 @@
 #include "recorder.h"
 #include "target.h"
 #include "verdict.h"
+#include "words.h"
 
 #include <errno.h>
 #include <fcntl.h>

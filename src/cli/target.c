@@ -1,5 +1,6 @@
 /* target.c - see target.h. */
 #include "target.h"
+#include "words.h"
 
 #include "error.h"
 #include "install.h"
@@ -11,36 +12,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static bool plain_word(const char *word)
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./:,@%^";
-    return word[0] != '\0' && word[strspn(word, plain)] == '\0';
-}
-
-void hl_join_words(char *to, size_t bytes, char *const *words)
-{
-    size_t used = 0;
-    for (char *const *w = words; *w != NULL; w++) {
-        bool plain = plain_word(*w);
-        const char *at = *w;
-        if (w != words && used + 1 < bytes)
-            to[used++] = ' ';
-        if (!plain && used + 1 < bytes)
-            to[used++] = '\'';
-        for (; *at != '\0'; at++) {
-            const char *as = *at == '\'' && !plain ? "'\\''" : (const char[]){*at, '\0'};
-            size_t n = strlen(as);
-            if (used + n + 1 >= bytes)
-                break;
-            memcpy(to + used, as, n);
-            used += n;
-        }
-        if (!plain && used + 1 < bytes)
-            to[used++] = '\'';
-    }
-    to[used] = '\0';
-}
 
 static void set_stem(hl_target *t, const char *name)
 {

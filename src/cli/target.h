@@ -30,7 +30,4 @@ typedef struct hl_target_words {
 /* 0, or the exit status after a message: HL_EXIT_NOT_FOUND, HL_EXIT_NOT_EXECUTABLE, HL_EXIT_OURS. */
 int hl_target_find(hl_target *target, const hl_target_words *words);
 
-/* Joins words by blanks, quoted for a shell where needed, cut to fit. */
-void hl_join_words(char *to, size_t bytes, char *const *words);
-
 #endif

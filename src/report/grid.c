@@ -135,6 +135,13 @@ void hl_grid_bar(hl_grid *grid, uint64_t part, uint64_t whole)
 
 void hl_grid_blank(hl_grid *grid) { close_cell(grid, grid->text.bytes); }
 
+/* How far a column may be cut; when nothing is left to leave out, further than reads well. 0: it may not. */
+static int least_of(const hl_column *column, bool tight)
+{
+    enum { TIGHT = 10 };
+    return tight && column->least > TIGHT ? TIGHT : column->least;
+}
+
 /* Widths of the columns, 0 for those left out. */
 static void fit(const hl_grid *grid, int width[HL_GRID_COLUMNS])
 {
@@ -150,15 +157,16 @@ static void fit(const hl_grid *grid, int width[HL_GRID_COLUMNS])
         if (natural[c] < title)
             natural[c] = title;
     }
-    for (;;) {
+    for (bool tight = false;;) {
         int needed = grid->indent - GAP, spare = 0, worst = -1;
         for (int c = 0; c < grid->n; c++) {
             width[c] = shown[c] ? natural[c] : 0;
             if (!shown[c])
                 continue;
             needed += natural[c] + GAP;
-            if (grid->column[c].least && natural[c] > grid->column[c].least)
-                spare += natural[c] - grid->column[c].least;
+            int least = least_of(&grid->column[c], tight);
+            if (least && natural[c] > least)
+                spare += natural[c] - least;
             if (grid->column[c].drop && (worst < 0 || grid->column[c].drop > grid->column[worst].drop))
                 worst = c;
         }
@@ -167,10 +175,14 @@ static void fit(const hl_grid *grid, int width[HL_GRID_COLUMNS])
             shown[worst] = false;
             continue;
         }
+        if (over > spare && !tight) {
+            tight = true;
+            continue;
+        }
         while (over > 0 && spare > 0) { /* one column at a time off the widest that may be cut */
             int widest = -1;
             for (int c = 0; c < grid->n; c++)
-                if (shown[c] && grid->column[c].least && width[c] > grid->column[c].least &&
+                if (shown[c] && grid->column[c].least && width[c] > least_of(&grid->column[c], tight) &&
                     (widest < 0 || width[c] > width[widest]))
                     widest = c;
             if (widest < 0)

@@ -4,8 +4,10 @@
 #include "curve.h"
 #include "number.h"
 #include "profile.h"
+#include "words.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -314,7 +316,9 @@ static int write_lines(hl_model *m, const char *path, const hl_verdict_seen *see
     if (stat(path, &file) == 0)
         hl_outf(out, " (%s)", hl_size_text(size, file.st_size));
     hl_out_put(out, "\n  next:      heapline stats ");
-    hl_out_clean(out, path, strlen(path));
+    char quoted[2 * PATH_MAX];
+    hl_join_words(quoted, sizeof quoted, (char *[]){(char *)path, NULL});
+    hl_out_clean(out, quoted, strlen(quoted));
     hl_out_put(out, "\n");
     return error;
 }

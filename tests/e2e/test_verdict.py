@@ -118,3 +118,19 @@ def test_the_verdict_says_how_it_ended(heapline, python, end, ending, label):
     verdict, left, *_ = run.stderr.splitlines()
     assert re.search(rf"program\.py {ending} [0-9.]+ m?s; peak [1-9][0-9.]+ MB at ", verdict), verdict
     assert left.startswith(f"  {label} "), left
+
+
+def test_what_comes_next_can_be_typed(heapline, python):
+    run = heapline.run("pass\n", python=python, options=["-o", "it's a file.heapline"])
+    command = run.stderr.splitlines()[-1].partition("next:")[2].split(maxsplit=1)
+    shown = subprocess.run(f"{heapline.binary} {command[1]}", shell=True, capture_output=True, text=True)
+    assert shown.returncode == 0 and "ended well" in shown.stdout, run.stderr
+
+
+@pytest.mark.parametrize("words", [["stats"], ["run"], ["run", "--"], ["stop"], ["stats", "--at"], []])
+def test_messages_cannot_speak_to_the_terminal(heapline, words):
+    finished = heapline(*words, "\x1b]0;x\x07\n\x1b[2J\udcff")
+    assert finished.exit not in (0, 1) or words == ["stop"]
+    assert finished.stderr.count("\n") == 1 and finished.stderr.endswith("\n")
+    assert "\\x1b]0;x\\x07\\x0a\\x1b[2J\\xff" in finished.stderr
+    assert all(c >= " " or c == "\n" for c in finished.stderr)
