@@ -84,21 +84,15 @@ uint32_t hl_node_named(hl_books *books, hl_image *image, uint64_t id)
 void hl_rows_move(hl_books *books, uint32_t from, uint32_t to)
 {
     hl_rows *rows = &books->rows;
-    uint32_t row = *hl_tree_first_row(&books->tree, from), next;
-    *hl_tree_first_row(&books->tree, from) = 0;
+    uint32_t row = hl_rows_take(rows, hl_tree_first_row(&books->tree, from)), next;
     for (; row; row = next) {
         next = rows->key[row].next;
         hl_process *process = books->processes[rows->key[row].process - 1];
         hl_row_refresh(books, process, row);
-        hl_rows_unindex(rows, row);
         rows->key[row].node = to;
-        uint32_t other = hl_rows_index(rows, row);
-        if (other == row) {
-            uint32_t *first = hl_tree_first_row(&books->tree, to);
-            rows->key[row].next = *first;
-            *first = row;
+        uint32_t other = hl_rows_put(rows, hl_tree_first_row(&books->tree, to), row);
+        if (other == row)
             continue;
-        }
         hl_row_refresh(books, process, other);
         hl_rows_forward(rows, row, other);
         books->forwarded++;

@@ -103,12 +103,9 @@ uint32_t hl_reader_row(hl_books *books, hl_reader *reader, unsigned slot, unsign
     if (node & HL_STAND_IN)
         node = reader->node[slot] = hl_node_named(books, reader->image, reader->nodes[slot]);
     bool made;
-    uint32_t row = hl_rows_find(&books->rows, node, process->id, hl_thread_group(books, reader->thread, process),
-                                allocator, &made);
+    uint32_t row = hl_rows_find(&books->rows, hl_tree_first_row(&books->tree, node), node, process->id,
+                                hl_thread_group(books, reader->thread, process), allocator, &made);
     if (made) {
-        uint32_t *first = hl_tree_first_row(&books->tree, node);
-        books->rows.key[row].next = *first;
-        *first = row;
         hl_row *r = &books->rows.row[row];
         r->peak_number = process->peak_number;
         r->tree_number = books->tree_number;

@@ -152,8 +152,7 @@ static void move_rows(folding *f)
     hl_rows *rows = &books->rows;
     for (uint32_t i = 0; i < books->tree.stand_ins; i++)
         books->tree.stand_in[i] = 0;
-    memset(rows->index, 0, ((size_t)rows->index_mask + 1) * sizeof *rows->index);
-    rows->kept = 0;
+    hl_rows_take_all(rows);
     for (uint32_t row = 1; row < rows->count; row++) {
         hl_key *key = &rows->key[row];
         if (!key->process || rows->row[row].stamp == HL_STAMP_FORWARD)
@@ -161,15 +160,11 @@ static void move_rows(folding *f)
         hl_process *process = books->processes[key->process - 1];
         hl_row_refresh(books, process, row);
         key->node = node_after(f, key->node);
-        uint32_t other = hl_rows_index(rows, row);
+        uint32_t other = hl_rows_put(rows, hl_tree_first_row(&books->tree, key->node), row);
         if (other != row) { /* refreshed before, in this loop */
             hl_rows_forward(rows, row, other);
             books->forwarded++;
-            continue;
         }
-        uint32_t *first = hl_tree_first_row(&books->tree, key->node);
-        key->next = *first;
-        *first = row;
     }
 }
 

@@ -38,22 +38,6 @@ static void push(uint32_t **list, uint32_t *count, uint32_t *room, uint32_t valu
     (*list)[(*count)++] = value;
 }
 
-static void grow_index(hl_rows *rows)
-{
-    uint32_t *old = rows->index, old_mask = rows->index_mask;
-    rows->index_mask = old_mask * 2 + 1;
-    rows->index = hl_zeroed(((size_t)rows->index_mask + 1) * sizeof *rows->index);
-    for (uint32_t i = 0; i <= old_mask; i++) {
-        if (!old[i])
-            continue;
-        uint32_t at = hash_of(&rows->key[old[i]]) & rows->index_mask;
-        while (rows->index[at])
-            at = (at + 1) & rows->index_mask;
-        rows->index[at] = old[i];
-    }
-    free(old);
-}
-
 /* Where the key stands in the index, or the empty place where it would. */
 static uint32_t place_of(const hl_rows *rows, const hl_key *key)
 {
@@ -66,33 +50,28 @@ static uint32_t place_of(const hl_rows *rows, const hl_key *key)
     return at;
 }
 
-uint32_t hl_rows_find(hl_rows *rows, uint32_t node, uint32_t process, uint32_t thread, unsigned allocator, bool *made)
+static void grow_index(hl_rows *rows)
 {
-    hl_key key = {.node = node, .process = process, .thread = thread, .allocator = (uint8_t)allocator};
-    uint32_t at = place_of(rows, &key);
-    *made = !rows->index[at];
-    if (!*made)
-        return rows->index[at];
-
-    uint32_t row = rows->free_count ? rows->free[--rows->free_count] : rows->count++;
-    hl_area_grow(&rows->row_area, ((size_t)row + 1) * sizeof(hl_row));
-    hl_area_grow(&rows->key_area, ((size_t)row + 1) * sizeof(hl_key));
-    rows->row = (hl_row *)(void *)rows->row_area.at;
-    rows->key = (hl_key *)(void *)rows->key_area.at;
-    rows->row[row] =
-        (hl_row){.size_bucket = HL_NO_BUCKET, .life_bucket = HL_NO_BUCKET, .temporary_bucket = HL_NO_BUCKET};
-    rows->key[row] = key;
-    rows->index[at] = row;
-    if (++rows->kept > rows->index_mask / 2)
-        grow_index(rows);
-    return row;
+    uint32_t *old = rows->index, old_mask = rows->index_mask;
+    rows->index_mask = old_mask * 2 + 1;
+    rows->index = hl_zeroed(((size_t)rows->index_mask + 1) * sizeof *rows->index);
+    for (uint32_t i = 0; i <= old_mask; i++) {
+        if (old[i])
+            rows->index[place_of(rows, &rows->key[old[i]])] = old[i];
+    }
+    free(old);
 }
 
-void hl_rows_unindex(hl_rows *rows, uint32_t row)
+static void add_to_index(hl_rows *rows, uint32_t row)
+{
+    rows->index[place_of(rows, &rows->key[row])] = row;
+    if (++rows->indexed > rows->index_mask / 2)
+        grow_index(rows);
+}
+
+static void remove_from_index(hl_rows *rows, uint32_t row)
 {
     uint32_t i = place_of(rows, &rows->key[row]);
-    if (rows->index[i] != row)
-        return;
     for (uint32_t j = (i + 1) & rows->index_mask; rows->index[j]; j = (j + 1) & rows->index_mask) {
         uint32_t home = hash_of(&rows->key[rows->index[j]]) & rows->index_mask;
         if (((j - home) & rows->index_mask) >= ((j - i) & rows->index_mask)) {
@@ -101,18 +80,86 @@ void hl_rows_unindex(hl_rows *rows, uint32_t row)
         }
     }
     rows->index[i] = 0;
-    rows->kept--;
+    rows->indexed--;
 }
 
-uint32_t hl_rows_index(hl_rows *rows, uint32_t row)
+/* The row of the list that has this key; 0: there is none. */
+static uint32_t search(hl_rows *rows, uint32_t *first, const hl_key *key)
 {
-    uint32_t at = place_of(rows, &rows->key[row]);
-    if (rows->index[at])
-        return rows->index[at];
-    rows->index[at] = row;
-    if (++rows->kept > rows->index_mask / 2)
-        grow_index(rows);
+    enum { LONG_LIST = 8 };
+    if (*first & HL_ROWS_INDEXED)
+        return rows->index[place_of(rows, key)];
+    uint32_t length = 0;
+    for (uint32_t row = *first; row; row = rows->key[row].next, length++) {
+        if (rows->key[row].thread == key->thread && rows->key[row].allocator == key->allocator)
+            return row;
+    }
+    if (length < LONG_LIST)
+        return 0;
+    for (uint32_t row = *first; row; row = rows->key[row].next)
+        add_to_index(rows, row);
+    *first |= HL_ROWS_INDEXED;
+    return 0;
+}
+
+static void put_in_front(hl_rows *rows, uint32_t *first, uint32_t row)
+{
+    uint32_t flag = *first & HL_ROWS_INDEXED;
+    rows->key[row].next = *first & ~HL_ROWS_INDEXED;
+    *first = row | flag;
+    rows->kept++;
+    if (flag)
+        add_to_index(rows, row);
+}
+
+uint32_t hl_rows_find(hl_rows *rows, uint32_t *first, uint32_t node, uint32_t process, uint32_t thread,
+                      unsigned allocator, bool *made)
+{
+    hl_key key = {.node = node, .process = process, .thread = thread, .allocator = (uint8_t)allocator};
+    uint32_t row = search(rows, first, &key);
+    *made = !row;
+    if (row)
+        return row;
+
+    row = rows->free_count ? rows->free[--rows->free_count] : rows->count++;
+    hl_area_grow(&rows->row_area, ((size_t)row + 1) * sizeof(hl_row));
+    hl_area_grow(&rows->key_area, ((size_t)row + 1) * sizeof(hl_key));
+    rows->row = (hl_row *)(void *)rows->row_area.at;
+    rows->key = (hl_key *)(void *)rows->key_area.at;
+    rows->row[row] =
+        (hl_row){.size_bucket = HL_NO_BUCKET, .life_bucket = HL_NO_BUCKET, .temporary_bucket = HL_NO_BUCKET};
+    rows->key[row] = key;
+    put_in_front(rows, first, row);
     return row;
+}
+
+uint32_t hl_rows_take(hl_rows *rows, uint32_t *first)
+{
+    uint32_t all = *first & ~HL_ROWS_INDEXED;
+    bool indexed = *first & HL_ROWS_INDEXED;
+    for (uint32_t row = all; row; row = rows->key[row].next) {
+        rows->kept--;
+        if (indexed)
+            remove_from_index(rows, row);
+    }
+    *first = 0;
+    return all;
+}
+
+uint32_t hl_rows_put(hl_rows *rows, uint32_t *first, uint32_t row)
+{
+    uint32_t other = search(rows, first, &rows->key[row]);
+    if (other)
+        return other;
+    put_in_front(rows, first, row);
+    return row;
+}
+
+void hl_rows_take_all(hl_rows *rows)
+{
+    if (rows->indexed)
+        memset(rows->index, 0, ((size_t)rows->index_mask + 1) * sizeof *rows->index);
+    rows->indexed = rows->kept = 0;
 }
 
 void hl_rows_free(hl_rows *rows, uint32_t row)

@@ -64,8 +64,8 @@ typedef struct hl_rows {
     uint32_t kept;            /* rows in use */
     uint32_t histograms;
     hl_area row_area, key_area, histogram_area;
-    uint32_t *index; /* hash of (node, thread, allocator) -> row */
-    uint32_t index_mask;
+    uint32_t *index; /* hash of (node, thread, allocator) -> row, of the nodes that have many rows */
+    uint32_t index_mask, indexed;
     uint32_t *free; /* numbers to use again */
     uint32_t free_count, free_room;
     uint32_t *free_histogram;
@@ -77,12 +77,20 @@ typedef struct hl_rows {
 void hl_rows_init(hl_rows *rows);
 void hl_rows_release(hl_rows *rows);
 
-/* The row for this key, made if need be (then not linked to its node, and its stamp is 0: *made is set). */
-uint32_t hl_rows_find(hl_rows *rows, uint32_t node, uint32_t process, uint32_t thread, unsigned allocator, bool *made);
-/* Takes a row out of the hash; its key may then be changed and put in again. */
-void hl_rows_unindex(hl_rows *rows, uint32_t row);
-/* Puts it in. If another row has that key already, returns that one instead, and `row` stays out. */
-uint32_t hl_rows_index(hl_rows *rows, uint32_t row);
+/* A node's rows are a list, since most nodes have one or two: `first` is where it begins (hl_tree_first_row), or'ed with
+ * HL_ROWS_INDEXED once it has become so long that its rows are looked up by hash. */
+#define HL_ROWS_INDEXED UINT32_C(0x80000000)
+
+/* The row for this key, made if need be (then its stamp is 0: *made is set). */
+uint32_t hl_rows_find(hl_rows *rows, uint32_t *first, uint32_t node, uint32_t process, uint32_t thread,
+                      unsigned allocator, bool *made);
+/* Takes all of a list's rows out. Returns the first; hl_key.next leads on. Their keys may then be changed and put in. */
+uint32_t hl_rows_take(hl_rows *rows, uint32_t *first);
+/* Puts a row into the list of its node. If another row has that key already, returns that one instead, and `row` stays
+ * out. */
+uint32_t hl_rows_put(hl_rows *rows, uint32_t *first, uint32_t row);
+/* No list holds a row any more: all are about to be put in again. */
+void hl_rows_take_all(hl_rows *rows);
 /* The number of a row that nothing names any more. */
 void hl_rows_free(hl_rows *rows, uint32_t row);
 void hl_rows_mark_dirty(hl_rows *rows, uint32_t row);

@@ -458,6 +458,49 @@ static void announcements_may_come_after_their_use(void **state)
     close_fixture(&f);
 }
 
+static void a_node_may_have_many_rows(void **state)
+{
+    (void)state;
+    enum { WRITERS = 40 };
+    fixture f;
+    open_fixture(&f, 0);
+    ring_process p = ring_join(f.mapped, getpid(), getppid(), 0);
+    ring_writer w[WRITERS];
+    for (int i = 0; i < WRITERS; i++)
+        w[i] = ring_begin(&p, 1 + i);
+    ring_code(&w[0], 0x1000, "a.py", "f");
+    uint64_t known = ring_node(&w[0], ring_root(&w[0]), 0x1000, 2, true),
+             late = ring_node(&w[0], ring_root(&w[0]), 0x2000, 4, false);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < WRITERS; i++) {
+            w[i].stack = known;
+            ring_malloc(&w[i], AT(1000 * round + 10 * i), 8);
+            ring_alloc(&w[i], HL_WORD_ALLOC + HL_PYOBJ, AT(1000 * round + 10 * i + 1), 16);
+            w[i].stack = late;
+            ring_malloc(&w[i], AT(1000 * round + 10 * i + 2), 24);
+        }
+        f.now_ns += 20000000; /* another tick: each row is looked up again */
+        read_all(&f);
+        assert_adds_up(&f);
+    }
+    assert_int_equal(all_rows(&f)->stats.n, 3 * WRITERS);
+    /* Now both names mean the same instruction, and one node. */
+    uint64_t words[4] = {HL_WORD(HL_WORD_NODE, late), ring_root(&w[0]), 0x1000, UINT64_C(1) << 32 | 2};
+    ring_words(&w[0], words, 4);
+    for (int i = 0; i < WRITERS; i++)
+        ring_malloc(&w[i], AT(10 * i + 3), 24);
+    f.now_ns += 20000000;
+    read_all(&f);
+    assert_adds_up(&f);
+    hl_batch *b = all_rows(&f);
+    assert_int_equal(b->stats.n, 2 * WRITERS);
+    for (size_t i = 0; i < b->stats.n; i++) {
+        assert_int_equal(b->stats.row[i].node, b->stats.row[0].node);
+        assert_int_equal(b->stats.row[i].allocations, b->stats.row[i].allocator == HL_PYOBJ ? 3 : 7);
+    }
+    close_fixture(&f);
+}
+
 static void equal_code_in_two_processes_is_one_node(void **state)
 {
     (void)state;
@@ -547,6 +590,7 @@ int main(void)
         cmocka_unit_test(invalid_words_end_their_writer_only),
         cmocka_unit_test(a_broken_writer_does_not_keep_the_pool),
         cmocka_unit_test(announcements_may_come_after_their_use),
+        cmocka_unit_test(a_node_may_have_many_rows),
         cmocka_unit_test(equal_code_in_two_processes_is_one_node),
         cmocka_unit_test(forked_childs_frees_of_inherited_blocks_are_apart),
         cmocka_unit_test(exec_releases_what_the_image_had),
