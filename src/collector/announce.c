@@ -116,9 +116,9 @@ static bool place_node(hl_books *books, hl_image *image, const hl_waiting *n)
     hl_name *name = hl_names_find(&image->names, n->id);
     uint32_t known = name ? name->node : HL_STAND_IN;
     if (name && !(known & HL_STAND_IN) && name->code) {
-        name->serial = ++image->names.serial;
         if (name->parent != n->parent || name->instruction != n->instruction)
             image->names.collisions++; /* the first meaning stays: what was counted under it was its own */
+        hl_names_set(&image->names, n->id, known);
         return true;
     }
     bool deeper = tree->node[parent].kind == HL_NODE_DEEPER; /* its callers could not be brought back */

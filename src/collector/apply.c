@@ -10,8 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Words ahead at which a block's slot, and then its row, are fetched; only for tables that the cache does not hold. */
-enum { AHEAD = 16, NEAR = 6, CACHED_SLOTS = 32 << 10 };
+/* Words ahead at which a block's slot, and then its row, and what a node's name means are fetched; only for tables that the
+ * cache does not hold. */
+enum { AHEAD = 16, NEAR = 6, CACHED_SLOTS = 32 << 10, CACHED_NAMES = 4 << 10 };
 
 /* More than any address space: such a size is a broken word. */
 #define LARGEST_SIZE (UINT64_C(1) << 48)
@@ -283,7 +284,12 @@ static inline __attribute__((always_inline)) hl_applied apply(hl_books *books, h
         uint64_t word = word_at(w);
         if (prefetch) {
             /* What lies behind the limit is old words or the page behind the pool: it only aims a prefetch. */
-            __builtin_prefetch(&image->live.slots[hl_live_home(&image->live, key_in(w[AHEAD]))], 1);
+            uint64_t far = w[AHEAD];
+            hl_word_kind far_kind = hl_word_kind_of(far);
+            if (far_kind == HL_WORD_NODE || far_kind == HL_WORD_STACK)
+                hl_names_prefetch(&image->names, far & HL_PAYLOAD);
+            else
+                __builtin_prefetch(&image->live.slots[hl_live_home(&image->live, key_in(far))], 1);
             uint64_t near = w[NEAR];
             if (hl_word_kind_of(near) == HL_WORD_FREE) {
                 const hl_block *guess = &image->live.slots[hl_live_home(&image->live, key_in(near))];
@@ -414,6 +420,8 @@ static __attribute__((noinline)) hl_applied apply_ahead(hl_books *b, hl_reader *
 
 hl_applied hl_apply(hl_books *books, hl_reader *reader, const uint64_t *limit, uint64_t upto)
 {
-    return reader->image->live.capacity > CACHED_SLOTS ? apply_ahead(books, reader, limit, upto)
-                                                       : apply_cached(books, reader, limit, upto);
+    const hl_image *image = reader->image;
+    return image->live.capacity > CACHED_SLOTS || image->names.mask >= CACHED_NAMES
+               ? apply_ahead(books, reader, limit, upto)
+               : apply_cached(books, reader, limit, upto);
 }

@@ -174,8 +174,9 @@ static void tell_names_and_readers(folding *f)
     for (uint32_t i = 0; i < books->image_slots; i++) {
         hl_image *image = books->images[i];
         for (uint32_t k = 0; image && k <= image->names.mask; k++) {
-            if (image->names.name[k].id)
-                image->names.name[k].node = node_after(f, image->names.name[k].node);
+            hl_name *way = image->names.set[k].way;
+            for (int n = 0; n < HL_NAME_WAYS && way[n].id; n++)
+                way[n].node = node_after(f, way[n].node);
         }
     }
     for (uint32_t i = 0; i < books->active_count; i++) {

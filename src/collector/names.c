@@ -5,105 +5,97 @@
 #include <string.h>
 
 /* The program remembers 64 k nodes as announced, one for each value of the id modulo 64 k, and announces others again
- * before it names them (tracker/python_private.h, HL_NODES_KNOWN). So of many names those suffice that were the last in
- * their place, and the most recent ones, since rings are not read in the order of announcements. */
-enum { REMEMBERED = 1 << 16, RECENT = 1 << 16, MOST_NAMES = 256 << 10 };
+ * before it names them (tracker/python_private.h, HL_NODES_KNOWN). So of each of these places those names suffice that were
+ * announced last: one, were rings read in the order of announcements; some more, since they are not. */
+enum { FIRST_SETS = 64, MOST_SETS = 1 << 16 };
 
 static uint32_t home(uint64_t id, uint32_t mask) { return (uint32_t)(id * UINT64_C(0x9e3779b97f4a7c15) >> 32) & mask; }
 
+static void make_room(hl_names *names, uint32_t sets)
+{
+    hl_area_grow(&names->area, sets * sizeof *names->set);
+    names->set = (hl_name_set *)(void *)names->area.at;
+    names->mask = sets - 1;
+}
+
 void hl_names_init(hl_names *names, uint32_t seed)
 {
-    *names = (hl_names){.root = HL_ROOT_NODE(seed) & HL_PAYLOAD, .mask = 63, .code_mask = 31};
-    names->name = hl_zeroed(((size_t)names->mask + 1) * sizeof *names->name);
+    *names = (hl_names){.root = HL_ROOT_NODE(seed) & HL_PAYLOAD, .code_mask = 31};
+    names->root_name = (hl_name){.id = names->root, .node = HL_NODE_PLAIN};
+    make_room(names, FIRST_SETS);
     names->code = hl_zeroed(((size_t)names->code_mask + 1) * sizeof *names->code);
-    hl_names_set(names, names->root, HL_NODE_PLAIN);
 }
 
 void hl_names_release(hl_names *names)
 {
-    free(names->name);
+    hl_area_release(&names->area);
     free(names->code);
     free(names->waiting);
     *names = (hl_names){0};
 }
 
+static int way_of(const hl_name_set *set, uint64_t id)
+{
+    for (int i = 0; i < HL_NAME_WAYS; i++) {
+        if (set->way[i].id == id)
+            return i;
+    }
+    return -1;
+}
+
 hl_name *hl_names_find(hl_names *names, uint64_t id)
 {
-    for (uint32_t at = home(id, names->mask);; at = (at + 1) & names->mask) {
-        hl_name *n = &names->name[at];
-        if (n->id == id)
-            return n;
-        if (!n->id)
-            return NULL;
-    }
+    hl_name_set *set = &names->set[id & names->mask];
+    if (__builtin_expect(set->way[0].id == id && id, 1))
+        return &set->way[0];
+    int way = id ? way_of(set, id) : -1;
+    return way >= 0 ? &set->way[way] : id == names->root ? &names->root_name : NULL;
 }
 
-static bool is_later(uint32_t a, uint32_t b) { return (int32_t)(a - b) > 0; }
-
-/* Forgets names that the program announces again before it uses them. */
-static void forget(hl_names *names)
+/* Twice the sets: each gives half of its names to a new one, in their order. */
+static void split(hl_names *names)
 {
-    const hl_name **last = hl_zeroed(REMEMBERED * sizeof *last);
-    for (uint32_t i = 0; i <= names->mask; i++) {
-        const hl_name *n = &names->name[i];
-        if (n->id && (!last[n->id % REMEMBERED] || is_later(n->serial, last[n->id % REMEMBERED]->serial)))
-            last[n->id % REMEMBERED] = n;
+    uint32_t sets = names->mask + 1;
+    make_room(names, 2 * sets);
+    for (uint32_t i = 0; i < sets; i++) {
+        hl_name_set *low = &names->set[i], *high = &names->set[i + sets];
+        int stay = 0, go = 0;
+        for (int k = 0; k < HL_NAME_WAYS; k++) {
+            hl_name name = low->way[k];
+            low->way[k].id = 0;
+            if (!name.id)
+                continue;
+            if (name.id & sets)
+                high->way[go++] = name;
+            else
+                low->way[stay++] = name;
+        }
     }
-    hl_name *kept = hl_zeroed(((size_t)names->mask + 1) * sizeof *kept);
-    names->count = 0;
-    for (uint32_t i = 0; i <= names->mask; i++) {
-        const hl_name *n = &names->name[i];
-        if (!n->id ||
-            (n->id != names->root && last[n->id % REMEMBERED] != n && is_later(names->serial - RECENT, n->serial)))
-            continue;
-        uint32_t at = home(n->id, names->mask);
-        while (kept[at].id)
-            at = (at + 1) & names->mask;
-        kept[at] = *n;
-        names->count++;
-    }
-    free(last);
-    free(names->name);
-    names->name = kept;
-}
-
-static void make_room(hl_names *names)
-{
-    if (names->count >= MOST_NAMES) {
-        forget(names);
-        return;
-    }
-    hl_name *old = names->name;
-    uint32_t places = names->mask + 1;
-    names->mask = names->mask * 2 + 1;
-    names->name = hl_zeroed(((size_t)names->mask + 1) * sizeof *names->name);
-    for (uint32_t i = 0; i < places; i++) {
-        if (!old[i].id)
-            continue;
-        uint32_t at = home(old[i].id, names->mask);
-        while (names->name[at].id)
-            at = (at + 1) & names->mask;
-        names->name[at] = old[i];
-    }
-    free(old);
 }
 
 hl_name *hl_names_set(hl_names *names, uint64_t id, uint32_t node)
 {
-    hl_name *n = hl_names_find(names, id);
-    if (n) {
-        n->node = node;
-        n->serial = ++names->serial;
-        return n;
+    if (id == names->root)
+        return &names->root_name;
+    hl_name_set *set;
+    int way;
+    for (;;) {
+        set = &names->set[id & names->mask];
+        way = way_of(set, id);
+        if (way >= 0 || !set->way[HL_NAME_WAYS - 1].id || names->mask + 1 >= MOST_SETS)
+            break;
+        split(names);
     }
-    if (names->count >= MOST_NAMES || names->count >= names->mask / 4 * 3)
-        make_room(names);
-    uint32_t at = home(id, names->mask);
-    while (names->name[at].id)
-        at = (at + 1) & names->mask;
-    names->name[at] = (hl_name){.id = id, .node = node, .serial = ++names->serial};
-    names->count++;
-    return &names->name[at];
+    hl_name name = {.id = id};
+    if (way >= 0)
+        name = set->way[way];
+    else
+        way = HL_NAME_WAYS - 1; /* empty, or forgotten */
+    name.node = node;
+    for (; way > 0; way--)
+        set->way[way] = set->way[way - 1];
+    set->way[0] = name;
+    return &set->way[0];
 }
 
 static hl_code_name *code_place(const hl_names *names, uint64_t address, uint32_t version)

@@ -73,9 +73,17 @@ uint32_t hl_tree_stand_in(hl_tree *tree);
 typedef struct hl_name {
     uint64_t id;                /* 0: empty */
     uint64_t parent;            /* what the announcement said: with this a node that was folded away can come back */
-    uint32_t node, serial;      /* what it means now; when it was last announced */
+    uint32_t node;              /* what it means now */
     uint32_t code, instruction; /* code 0: not announced yet */
+    uint32_t spare;
 } hl_name;
+
+/* The names of one place: the program remembers one of them as announced, see names.c. */
+enum { HL_NAME_WAYS = 4 };
+typedef struct hl_name_set { /* the one announced last is the first */
+    hl_name way[HL_NAME_WAYS];
+} hl_name_set;
+_Static_assert(sizeof(hl_name_set) == 128, "two lines a set, most searches see the first");
 
 typedef struct hl_code_name {
     uint64_t address; /* 0: empty */
@@ -88,10 +96,11 @@ typedef struct hl_waiting { /* a node announced before its parent or its code ob
 } hl_waiting;
 
 typedef struct hl_names {
-    uint64_t root; /* HL_ROOT_NODE of the image's seed */
-    hl_name *name;
-    uint32_t count, mask;
-    uint32_t serial; /* announcements so far */
+    uint64_t root;     /* HL_ROOT_NODE of the image's seed */
+    hl_name root_name; /* never forgotten */
+    hl_name_set *set;  /* by the id's low bits */
+    uint32_t mask;
+    hl_area area;
     hl_code_name *code;
     uint32_t codes, code_mask;
     hl_waiting *waiting;
@@ -102,10 +111,17 @@ typedef struct hl_names {
 void hl_names_init(hl_names *names, uint32_t seed);
 void hl_names_release(hl_names *names);
 
-/* The node that `id` means, or null. */
+/* What `id` means, or null. */
 hl_name *hl_names_find(hl_names *names, uint64_t id);
-/* .. from this announcement on. */
+/* .. from this announcement on. The one pointer that stays valid is the one returned. */
 hl_name *hl_names_set(hl_names *names, uint64_t id, uint32_t node);
+/* `id` is about to be looked up. */
+static inline void hl_names_prefetch(const hl_names *names, uint64_t id)
+{
+    const hl_name_set *set = &names->set[id & names->mask];
+    __builtin_prefetch(&set->way[0], 1);
+    __builtin_prefetch(&set->way[HL_NAME_WAYS / 2], 1);
+}
 uint32_t hl_names_code(const hl_names *names, uint64_t address, uint32_t version); /* 0: not known */
 void hl_names_set_code(hl_names *names, uint64_t address, uint32_t version, uint32_t code);
 
