@@ -4,11 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint32_t hash_of(uint32_t parent, uint32_t kind, uint32_t code, uint32_t instruction)
+/* The lower half says where it stands in the index, the upper half tells it from others there. */
+static uint64_t hash_of(uint32_t parent, uint32_t kind, uint32_t code, uint32_t instruction)
 {
     uint64_t h = ((uint64_t)parent << 32 | code) * UINT64_C(0x9e3779b97f4a7c15);
     h = (h ^ h >> 32 ^ ((uint64_t)instruction << 8 | kind)) * UINT64_C(0xbf58476d1ce4e5b9);
-    return (uint32_t)(h >> 32);
+    return h ^ h >> 32;
 }
 
 static uint32_t add(hl_tree *tree, uint32_t parent, hl_node_kind kind, uint32_t code, uint32_t instruction)
@@ -20,23 +21,23 @@ static uint32_t add(hl_tree *tree, uint32_t parent, hl_node_kind kind, uint32_t 
     return tree->count++;
 }
 
-static void put(hl_tree *tree, uint32_t node)
-{
-    const hl_node *n = &tree->node[node];
-    uint32_t at = hash_of(n->parent, n->kind, n->code, n->instruction) & tree->index_mask;
-    while (tree->index[at])
-        at = (at + 1) & tree->index_mask;
-    tree->index[at] = node;
-}
+static uint64_t entry_of(uint64_t hash, uint32_t node) { return hash >> 32 << 32 | node; }
 
 void hl_tree_reindex(hl_tree *tree)
 {
     while (tree->count > tree->index_mask / 2)
         tree->index_mask = tree->index_mask * 2 + 1;
-    free(tree->index);
-    tree->index = hl_zeroed(((size_t)tree->index_mask + 1) * sizeof *tree->index);
-    for (uint32_t i = 1; i < tree->count; i++)
-        put(tree, i);
+    size_t bytes = ((size_t)tree->index_mask + 1) * sizeof *tree->index;
+    hl_area_grow(&tree->index_area, bytes);
+    tree->index = memset(tree->index_area.at, 0, bytes);
+    for (uint32_t i = 1; i < tree->count; i++) {
+        const hl_node *n = &tree->node[i];
+        uint64_t hash = hash_of(n->parent, n->kind, n->code, n->instruction);
+        uint32_t at = (uint32_t)hash & tree->index_mask;
+        while (tree->index[at])
+            at = (at + 1) & tree->index_mask;
+        tree->index[at] = entry_of(hash, i);
+    }
 }
 
 void hl_tree_init(hl_tree *tree)
@@ -51,7 +52,7 @@ void hl_tree_init(hl_tree *tree)
 void hl_tree_release(hl_tree *tree)
 {
     hl_area_release(&tree->node_area);
-    free(tree->index);
+    hl_area_release(&tree->index_area);
     free(tree->code);
     free(tree->code_index);
     free(tree->stand_in);
@@ -61,18 +62,26 @@ void hl_tree_release(hl_tree *tree)
 
 uint32_t hl_tree_node(hl_tree *tree, uint32_t parent, hl_node_kind kind, uint32_t code, uint32_t instruction)
 {
-    uint32_t at = hash_of(parent, kind, code, instruction) & tree->index_mask;
-    for (uint32_t i; (i = tree->index[at]); at = (at + 1) & tree->index_mask) {
-        const hl_node *n = &tree->node[i];
+    uint64_t hash = hash_of(parent, kind, code, instruction);
+    uint32_t at = (uint32_t)hash & tree->index_mask;
+    for (uint64_t entry; (entry = tree->index[at]); at = (at + 1) & tree->index_mask) {
+        if ((entry ^ hash) >> 32)
+            continue;
+        const hl_node *n = &tree->node[(uint32_t)entry];
         if (n->parent == parent && n->code == code && n->instruction == instruction && n->kind == kind)
-            return i;
+            return (uint32_t)entry;
     }
     uint32_t made = add(tree, parent, kind, code, instruction);
     if (tree->count > tree->index_mask / 2)
         hl_tree_reindex(tree);
     else
-        tree->index[at] = made;
+        tree->index[at] = entry_of(hash, made);
     return made;
+}
+
+void hl_tree_prefetch(const hl_tree *tree, uint32_t parent, hl_node_kind kind, uint32_t code, uint32_t instruction)
+{
+    __builtin_prefetch(&tree->index[(uint32_t)hash_of(parent, kind, code, instruction) & tree->index_mask], 1);
 }
 
 uint32_t hl_tree_stand_in(hl_tree *tree)

@@ -39,8 +39,9 @@ typedef struct hl_code {
 typedef struct hl_tree {
     hl_node *node;
     uint32_t count, sent; /* nodes made; nodes that the profile has */
-    uint32_t *index, index_mask, indexed;
-    hl_area node_area;
+    uint64_t *index; /* hash of a node's content: its upper half << 32 | node; 0: empty */
+    uint32_t index_mask;
+    hl_area node_area, index_area;
     hl_code *code; /* code 0 is not used */
     uint32_t codes, codes_sent, code_room;
     uint32_t *code_index, code_mask;
@@ -54,6 +55,8 @@ void hl_tree_release(hl_tree *tree);
 
 /* The node with this content below `parent`, made if need be. */
 uint32_t hl_tree_node(hl_tree *tree, uint32_t parent, hl_node_kind kind, uint32_t code, uint32_t instruction);
+/* It is about to be asked for. */
+void hl_tree_prefetch(const hl_tree *tree, uint32_t parent, hl_node_kind kind, uint32_t code, uint32_t instruction);
 void hl_tree_reindex(hl_tree *tree); /* after node[] was rearranged */
 
 /* A copy that lives as long as the tree, in which what is not UTF-8, and NUL, has become "?". */
