@@ -148,6 +148,15 @@ static void retry_waiting(hl_books *books, hl_image *image)
     }
 }
 
+void hl_announce_node_ahead(hl_books *books, hl_image *image, const uint64_t *w)
+{
+    uint64_t where = word_at(w + 3);
+    const hl_name *parent = hl_names_find(&image->names, word_at(w + 1) & HL_PAYLOAD);
+    if (parent)
+        hl_tree_prefetch(&books->tree, parent->node, HL_NODE_PYTHON,
+                         hl_names_code(&image->names, word_at(w + 2), (uint32_t)(where >> 32)), (uint32_t)where);
+}
+
 uint32_t hl_announce_node(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left)
 {
     if (left < 4)

@@ -295,6 +295,8 @@ static inline __attribute__((always_inline)) hl_applied apply(hl_books *books, h
                 const hl_block *guess = &image->live.slots[hl_live_home(&image->live, key_in(near))];
                 if (hl_block_key(guess) == key_in(near))
                     __builtin_prefetch(&books->rows.row[hl_block_row(guess)], 1);
+            } else if (hl_word_kind_of(near) == HL_WORD_NODE) {
+                hl_announce_node_ahead(books, image, w + NEAR);
             }
         }
         hl_word_kind kind = hl_word_kind_of(word);

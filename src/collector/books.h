@@ -332,6 +332,8 @@ static inline void hl_release(hl_books *books, hl_process *process, const hl_blo
 
 /* Each returns the number of words that it took, or 0 when they are not valid. `left`: words from `w` to the limit. */
 uint32_t hl_announce_node(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
+/* Fetches what the announcement of a node at `w` will need; the words may be anything, and up to 3 behind it are read. */
+void hl_announce_node_ahead(hl_books *books, hl_image *image, const uint64_t *w);
 uint32_t hl_announce_code(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
 uint32_t hl_announce_text(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
 uint32_t hl_announce_child(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);

@@ -39,7 +39,7 @@ typedef struct hl_code {
 typedef struct hl_tree {
     hl_node *node;
     uint32_t count, sent; /* nodes made; nodes that the profile has */
-    uint64_t *index; /* hash of a node's content: its upper half << 32 | node; 0: empty */
+    uint64_t *index;      /* hash of a node's content: its upper half << 32 | node; 0: empty */
     uint32_t index_mask;
     hl_area node_area, index_area;
     hl_code *code; /* code 0 is not used */
