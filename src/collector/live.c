@@ -1,8 +1,10 @@
 /* live.c - how the table of live blocks begins, grows and ends. The hot path is in live.h. */
 #include "live.h"
 
+#include <linux/random.h>
 #include <stdlib.h>
-#include <sys/random.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum {
     FIRST_CAPACITY = 512,
@@ -35,7 +37,9 @@ void hl_live_extend(hl_live *live) { make_room(live, live->last + 1 + SLACK); }
 void hl_live_init(hl_live *live)
 {
     *live = (hl_live){0};
-    if (getrandom(&live->multiplier, sizeof live->multiplier, GRND_NONBLOCK) != sizeof live->multiplier)
+    /* No wrapper: glibc has it since 2.25. */
+    const long bytes = sizeof live->multiplier;
+    if (syscall(SYS_getrandom, &live->multiplier, bytes, GRND_NONBLOCK) != bytes)
         live->multiplier = (uint64_t)(uintptr_t)live;
     /* Odd, and dense enough to mix neighbours well. */
     live->multiplier = (live->multiplier & UINT64_C(0x0fffffffffffffff)) ^ UINT64_C(0x9e3779b97f4a7c15);

@@ -83,6 +83,7 @@ HL_EXPORT void *realloc(void *old, size_t bytes)
     return p;
 }
 
+void *reallocarray(void *old, size_t count, size_t size); /* declared by glibc since 2.26 */
 HL_EXPORT void *reallocarray(void *old, size_t count, size_t size)
 {
     size_t bytes;
