@@ -7,7 +7,7 @@ set -euo pipefail
 packages=(gcc libc6-dev make cmake ninja-build libsqlite3-dev zlib1g-dev libcmocka-dev python3 python3-venv)
 commands=(gcc cmake ninja python3)
 if [ "${1:-}" = test ]; then
-    packages+=(clang libclang-rt-dev binutils util-linux procps)
+    packages+=(clang libclang-rt-dev binutils util-linux procps musl-tools libc6-dev-i386)
     commands+=(clang readelf unshare)
 fi
 
@@ -43,10 +43,11 @@ install() { "${become[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y
 say "installing ${missing[*]}"
 if ! install "${missing[@]}"; then
     "${become[@]}" apt-get update >"$log" 2>&1 || true
-    # libclang-rt-dev is a part of clang itself in older suites.
+    # The first is a part of clang itself in older suites; the others are only there for some processors.
     known=()
     for package in "${missing[@]}"; do
-        if [ "$package" != libclang-rt-dev ] || apt-cache show "$package" >/dev/null 2>&1; then known+=("$package"); fi
+        case $package in libclang-rt-dev | libc6-dev-i386 | musl-tools) ;; *) known+=("$package"); continue ;; esac
+        if apt-cache show "$package" >/dev/null 2>&1; then known+=("$package"); fi
     done
     [ ${#known[@]} = 0 ] || install "${known[@]}" || { tail -15 "$log" >&2; say "apt-get could not install ${known[*]}"; exit 1; }
 fi

@@ -11,9 +11,13 @@
 
 extern char **environ;
 
-/* LD_PRELOAD with our library in front of the user's own, and the session's locator. */
+/* LD_PRELOAD with our library in front of the user's own, and the session's locator; nothing where `tracker` is null. */
 static int set_environment(const hl_session *session, const char *tracker)
 {
+    unsetenv(HL_ENV_START);
+    unsetenv(HL_ENV_OPTIONS);
+    if (tracker == NULL)
+        return 0;
     const char *before = getenv("LD_PRELOAD");
     size_t bytes = strlen(tracker) + (before != NULL ? strlen(before) : 0) + 2;
     char *preload = malloc(bytes);
@@ -22,8 +26,6 @@ static int set_environment(const hl_session *session, const char *tracker)
     bool some = before != NULL && before[0] != '\0';
     snprintf(preload, bytes, "%s%s%s", tracker, some ? ":" : "", some ? before : "");
     int failed = setenv("LD_PRELOAD", preload, 1) != 0 || setenv(HL_ENV_SESSION, session->locator, 1) != 0;
-    unsetenv(HL_ENV_START);
-    unsetenv(HL_ENV_OPTIONS);
     return failed ? -errno : 0;
 }
 

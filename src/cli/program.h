@@ -17,7 +17,7 @@ typedef struct hl_program {
 } hl_program;
 
 /* Forks a process that waits. The program gets the signal mask of `before`. -errno. The process shares `session`'s memory
- * and reads the locator from it when it is released. */
+ * and reads the locator from it when it is released. `tracker` null: the program finds nothing of the recording. */
 int hl_program_hold(hl_program *program, const char *path, char **argv, hl_session *session, const char *tracker,
                     const hl_signals *before);
 

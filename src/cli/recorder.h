@@ -77,6 +77,7 @@ typedef struct hl_recording_of {
     const char *output;  /* absolute */
     const char *command; /* of the program, for people */
     const char *options; /* of heapline, for people */
+    const char *unfit;   /* why the program cannot be recorded; null: it can */
     pid_t program;
 } hl_recording_of;
 

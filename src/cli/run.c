@@ -8,6 +8,7 @@
  */
 #include "cli.h"
 
+#include "executable.h"
 #include "foreground.h"
 #include "install.h"
 #include "output.h"
@@ -151,7 +152,8 @@ static void say_the_end(hl_recorder *r, const char *output, int saved, hl_verdic
 }
 
 /* From here on the program's process exists, held. */
-static int record(const run_options *o, const hl_target *t, hl_recorder *r, hl_program *program, const char *said)
+static int record(const run_options *o, const hl_target *t, hl_recorder *r, hl_program *program, const char *said,
+                  const char *unfit)
 {
     char output[PATH_MAX], why[512];
     int error = hl_output_expand(o->record.output, t->stem, program->pid, output);
@@ -165,7 +167,7 @@ static int record(const run_options *o, const hl_target *t, hl_recorder *r, hl_p
         hl_program_drop(program);
         return refuse(output, why);
     }
-    hl_recording_of what = {.output = output, .command = t->command, .options = said, .program = program->pid};
+    hl_recording_of what = {.output = output, .command = t->command, .options = said, .program = program->pid, .unfit = unfit};
     error = hl_recorder_start(r, &o->record, &what);
     if (error) {
         hl_program_drop(program);
@@ -213,12 +215,16 @@ static int run(const run_options *o, const hl_target *target, const char *said)
         return HL_EXIT_OURS;
     }
     hl_program program;
-    error = hl_program_hold(&program, target->path, target->argv, recorder.session, install.tracker, &before);
+    hl_unfit unfit = hl_executable_path_unfit(target->path);
+    if (unfit.why != NULL && !o->record.quiet)
+        hl_error("%s: %s: it runs, and is not recorded", target->path, unfit.why);
+    error = hl_program_hold(&program, target->path, target->argv, recorder.session,
+                            unfit.takes_harm ? NULL : install.tracker, &before);
     if (error) {
         hl_error("cannot start a process: %s", hl_error_text(error));
         return HL_EXIT_OURS;
     }
-    return record(o, target, &recorder, &program, said);
+    return record(o, target, &recorder, &program, said, unfit.why);
 }
 
 /* The command line, up to what is to be run. `all` is a copy of argv. -1, or the status to exit with. */

@@ -356,6 +356,9 @@ void hl_processes_discover(hl_books *books);
 /* Notices deaths and exec into programs that are not recorded; drops the images that are read to their end. Once a tick,
  * between passes. */
 void hl_processes_check(hl_books *books);
+
+/* The program itself, where it has not registered: a row with the reason (a constant), or null for what can be seen. */
+void hl_processes_add_root(hl_books *books, const char *reason);
 /* The running process with this pid, else the last that had it, or null. */
 hl_process *hl_process_of_pid(hl_books *books, int32_t pid);
 void hl_process_add_child(hl_books *books, hl_process *parent, int32_t pid, uint32_t born_by);

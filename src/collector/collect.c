@@ -214,6 +214,8 @@ static int finish(hl_collector *c)
     bool stopped = atomic_load(&c->session->stop) && books->image_count > 0;
     atomic_store(&c->session->ended, 1);
     drain(books);
+    if (atomic_load(&c->session->root_ended))
+        hl_processes_add_root(books, NULL);
     for (int i = 0; i < 50; i++) { /* how children ended is known once they are reaped */
         hl_processes_check(books);
         bool unknown = false;
@@ -269,6 +271,8 @@ int hl_collect(hl_session *session, int session_fd, const hl_collect_options *op
     snprintf(session->locator, sizeof session->locator, "/proc/%d/fd/%d", (int)getpid(), session_fd);
     __atomic_store_n(&session->magic, HL_WIRE_MAGIC, __ATOMIC_RELEASE);
 
+    if (options->unfit)
+        hl_processes_add_root(&c->books, options->unfit);
     run(c);
     error = finish(c);
     hl_checkpoint_close(&c->checkpoint);

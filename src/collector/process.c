@@ -7,7 +7,8 @@
  */
 #include "books.h"
 
-#include <elf.h>
+#include "executable.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -450,6 +451,13 @@ static void check_exec(hl_books *books, hl_image *image)
     hl_books_note(books, image->process->id, text, sizeof text - 1);
 }
 
+static const char *not_loaded(const hl_books *books)
+{
+    return books->session->children == HL_CHILDREN_NONE
+               ? "not recorded (--children=none)"
+               : "it did not load libheapline.so, or found no way to the recording";
+}
+
 /* Why a child did not register, from what can be seen of its executable. */
 static const char *reason_of(hl_books *books, int32_t pid)
 {
@@ -457,27 +465,11 @@ static const char *reason_of(hl_books *books, int32_t pid)
     snprintf(path, sizeof path, "/proc/%d/exe", pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return books->session->children == HL_CHILDREN_NONE ? "not followed (--children=none)"
-                                                            : "not followed: it did not load libheapline.so";
-    const char *reason = books->session->children == HL_CHILDREN_NONE ? "not followed (--children=none)"
-                                                                      : "not followed: it did not load libheapline.so";
-    struct stat info;
-    Elf64_Ehdr header;
-    if (fstat(fd, &info) == 0 && info.st_mode & (S_ISUID | S_ISGID)) {
-        reason = "not followed: a setuid program";
-    } else if (pread(fd, &header, sizeof header, 0) == sizeof header && !memcmp(header.e_ident, ELFMAG, SELFMAG) &&
-               header.e_phentsize == sizeof(Elf64_Phdr)) {
-        bool loader = false;
-        for (unsigned i = 0; i < header.e_phnum && i < 64 && !loader; i++) {
-            Elf64_Phdr part;
-            if (pread(fd, &part, sizeof part, (off_t)(header.e_phoff + i * sizeof part)) == sizeof part)
-                loader = part.p_type == PT_INTERP;
-        }
-        if (!loader)
-            reason = "not followed: a statically linked program";
-    }
+        return errno == EACCES || errno == EPERM ? "a setuid program, or one that lets nobody look at it"
+                                                 : not_loaded(books);
+    hl_unfit unfit = hl_executable_unfit(fd);
     close(fd);
-    return reason;
+    return unfit.why ? unfit.why : not_loaded(books);
 }
 
 /* A child that has not registered: what it is can be seen from outside, while it lives. */
@@ -489,14 +481,31 @@ static void look_at_stranger(hl_books *books, hl_process *process)
     process->looked++;
     if (process->born_by == HL_CHILD_FORK && process->looked <= 2)
         return; /* a copy of a program that is recorded registers itself, when it gets a processor */
-    const char *reason = reason_of(books, process->pid);
-    process->reason = (hl_text){reason, (uint32_t)strlen(reason)};
+    if (process->pid != (int32_t)books->session->root_pid || !process->reason.at) {
+        const char *reason = reason_of(books, process->pid);
+        process->reason = (hl_text){reason, (uint32_t)strlen(reason)};
+    }
     hl_text executable = link_text(books, process->pid, "exe"), command = command_text(books, process->pid);
     if (executable.at)
         process->executable = executable;
     if (command.at)
         process->command = command;
     process->changed = true;
+}
+
+void hl_processes_add_root(hl_books *books, const char *reason)
+{
+    int32_t pid = (int32_t)books->session->root_pid;
+    if (!pid || hl_process_of_pid(books, pid))
+        return;
+    hl_process *process = new_process(books, pid);
+    process->announced = true; /* it may yet execute a program that registers */
+    process->parent_pid = getppid();
+    if (!reason)
+        reason = reason_of(books, pid);
+    process->reason = (hl_text){reason, (uint32_t)strlen(reason)};
+    process->executable = link_text(books, pid, "exe");
+    process->command = command_text(books, pid);
 }
 
 void hl_processes_check(hl_books *books)
@@ -544,8 +553,8 @@ void hl_processes_check(hl_books *books)
         } else if (process->gone && !process->images) {
             if (!process->followed && !process->reason.at) {
                 bool fork = process->born_by == HL_CHILD_FORK;
-                const char *text = fork ? "not followed: it ended before it had begun to record"
-                                        : "not followed: it ended before it could be looked at";
+                const char *text =
+                    fork ? "it ended before it had begun to record" : "it ended before it could be looked at";
                 process->reason = (hl_text){text, (uint32_t)strlen(text)};
             }
             end_process(books, process);

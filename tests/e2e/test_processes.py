@@ -1,6 +1,7 @@
 """Processes: every way of making children is followed into one profile, one row a process, which says how it ended."""
 
 import os
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -278,15 +279,95 @@ def test_any_program_behind_two_dashes_is_recorded(heapline):
     assert row["recorded"] == "malloc" and row["allocations"] > 0 and row["python"] is None
 
 
-def test_a_static_child_is_listed_as_not_followed(heapline, python, tmp_path):
-    source = tmp_path / "still.c"
-    source.write_text("#include <unistd.h>\nint main(void) { usleep(200000); return 4; }\n")
-    if subprocess.run(["cc", "-static", "-o", tmp_path / "still", source], capture_output=True).returncode:
-        pytest.skip("no static libc on this machine")
-    profile = heapline.run(HEAD + f"assert subprocess.call(['{tmp_path}/still']) == 4\n", python=python)
+# Programs that cannot bear the library, each with what compiles it; all sleep a little and end with status 4.
+SLEEPER = "#include <unistd.h>\nint main(void) { usleep(200000); return 4; }\n"
+NO_CRT = "#include <unistd.h>\nvoid _start(void) { usleep(200000); _exit(4); }\n"
+UNFIT = {
+    "static": ("cc -static", SLEEPER, "a statically linked program"),
+    "static PIE": ("cc -static-pie", SLEEPER, "a statically linked program"),
+    "musl": ("musl-gcc", SLEEPER, "a program of another libc (musl)"),
+    "static musl": ("musl-gcc -static", SLEEPER, "a statically linked program"),
+    "32-bit": ("gcc -m32 -nostartfiles -nodefaultlibs", NO_CRT, "a 32-bit program"),
+    "AddressSanitizer": ("gcc -fsanitize=address", SLEEPER, "checked by AddressSanitizer"),
+    "setuid": ("cc", SLEEPER, "a setuid program"),
+}
+
+
+@pytest.fixture(params=UNFIT)
+def unfit(request, tmp_path):
+    """A program that cannot be followed, and the reason."""
+    compiler, source, reason = UNFIT[request.param]
+    (tmp_path / "unfit.c").write_text(source)
+    command = [*compiler.split(), "-o", tmp_path / "unfit", tmp_path / "unfit.c"]
+    command += ["-lc"] if "-nodefaultlibs" in command else []
+    if not shutil.which(command[0]) or subprocess.run(command, capture_output=True).returncode:
+        pytest.skip(f"{compiler} makes no program on this machine")
+    if request.param == "setuid":
+        if os.geteuid() != 0:
+            pytest.skip("needs root, to make a program of another user")
+        os.chown(tmp_path / "unfit", 65534, -1)
+        (tmp_path / "unfit").chmod(0o4755)
+        tmp_path.chmod(0o755)
+    return tmp_path / "unfit", reason
+
+
+def test_an_unfit_child_runs_as_alone_and_is_listed(heapline, python, unfit):
+    path, reason = unfit
+    profile = heapline.run(HEAD + f"assert subprocess.call([{str(path)!r}]) == 4\n", python=python, options=["-q"])
+    assert profile.stderr == ""
     (row,) = rows_of(profile)[1:]
-    assert row["recorded"] == "nothing" and "static" in row["reason"]
+    assert row["recorded"] == "nothing" and reason in row["reason"]
     assert (row["ended"], row["exit_status"]) == ("exit", 4)
+    assert reason.split()[-1] in profile.text("processes")
+
+
+def test_an_unfit_program_runs_as_alone_and_says_why(heapline, unfit):
+    path, reason = unfit
+    profile = heapline.run(["--", str(path)], check=False)
+    assert profile.exit == 4
+    first, *rest = profile.stderr.splitlines()
+    assert first.startswith(f"heapline: {path}: {reason}") and first.endswith(": it runs, and is not recorded")
+    assert "nothing was recorded" in rest[0]
+    (row,) = rows_of(profile)
+    assert row["recorded"] == "nothing" and reason in row["reason"] and row["executable"] == str(path)
+    assert (row["ended"], row["exit_status"]) == ("exit", 4)
+    assert reason.split()[-1] in profile.text("processes")
+
+
+def test_an_unfit_interpreter_of_a_script_says_why(heapline, unfit):
+    path, reason = unfit
+    script = heapline.folder / "script"
+    script.write_text(f"#!{path} word\n")
+    script.chmod(0o755)
+    profile = heapline.run(["--", "./script"], check=False)
+    assert profile.exit == 4 and reason in profile.stderr.splitlines()[0]
+    assert profile.stderr.count("\n") == 6, profile.stderr  # the reason, and the report's lines
+
+
+def test_a_static_program_that_executes_python_is_recorded_from_there(heapline, python, tmp_path, child):
+    source = tmp_path / "between.c"
+    source.write_text("#include <unistd.h>\nint main(int n, char **v) { usleep(50000); execv(v[1], v + 1); return 9; }\n")
+    if subprocess.run(["cc", "-static", "-o", tmp_path / "between", source], capture_output=True).returncode:
+        pytest.skip("no static libc on this machine")
+    profile = heapline.run(["--", "./between", python.path, "child.py", "3"], check=False)
+    (row,) = rows_of(profile)
+    assert profile.exit == 3 and (row["recorded"], row["reason"], row["exit_status"]) == ("objects", "", 3)
+    assert profile.allocated(function="child_keeps", callees=True).bytes >= CHILD_BYTES
+    adds_up(profile)
+
+
+def test_a_child_without_proc_runs_as_alone_and_is_listed(heapline, python):
+    """Another mount namespace, where the recording cannot be reached."""
+    try_out = ["unshare", "-m", "sh", "-c", "mount -t tmpfs none /proc"]
+    if not shutil.which("unshare") or subprocess.run(try_out, capture_output=True).returncode:
+        pytest.skip("needs the right to make mount namespaces")
+    inside = "mount -t tmpfs none /proc; exec sleep 0.3"
+    profile = heapline.run(
+        HEAD + f"assert subprocess.call(['unshare', '-m', 'sh', '-c', '{inside}']) == 0\n", python=python, options=["-q"]
+    )
+    assert profile.stderr == ""
+    row = rows_of(profile)[-1]
+    assert row["recorded"] == "nothing" and row["reason"]
 
 
 def test_a_child_behind_a_static_one_is_followed(heapline, python, tmp_path, child):
