@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# check.sh: all that `make test` runs, one stage after the other: the C tests, again under ASan and UBSan, again under
+# check.sh: all that `make test` runs, one stage after the other: lint, the C tests, again under ASan and UBSan, again under
 # TSan, the fuzzers, then pytest on every CPython found, whose summary ends the output. A failing stage does not stop the
 # others; the exit status tells. Output of the stages goes to build/log, and of a failing one to the terminal too.
 #
@@ -36,6 +36,7 @@ fuzz_one() { # PROGRAM
         -artifact_prefix="build/fuzz-findings/$name-" "$corpus" $(ls -d "tests/fuzz/corpus/${name#fuzz_}" 2>/dev/null)
 }
 
+stage "lint" env LINT_ALL=1 tools/lint.sh
 stage "C tests" c_tests release
 stage "C tests, ASan and UBSan" c_tests asan
 stage "C tests, TSan" c_tests tsan

@@ -5,7 +5,7 @@
 #   --style     clang-format and ruff only: seconds
 #   --format    formats the sources in place
 #
-# Formatters of one version for everybody, from PyPI, in build/lint.
+# Formatters of one version for everybody, from PyPI, in build/lint. All of it takes a minute or two on two CPUs.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -45,6 +45,6 @@ else
 fi
 # Only what the debug preset compiles: the fuzz targets are not among it. Notes are in the log, findings on the terminal.
 for file in $files; do grep -q "\"$PWD/$file\"" build/debug/compile_commands.json && echo "$file"; done |
-    xargs -r -n 4 -P "$(nproc)" clang-tidy -p build/debug --quiet >build/lint/tidy.log 2>/dev/null || status=1
+    xargs -r -n 1 -P "$(nproc)" clang-tidy -p build/debug --quiet >build/lint/tidy.log 2>/dev/null || status=1
 grep -E ': (error|warning): ' build/lint/tidy.log | sort -u | sed "s|^$PWD/||"
 exit $status

@@ -7,8 +7,8 @@ set -euo pipefail
 packages=(gcc libc6-dev make cmake ninja-build libsqlite3-dev zlib1g-dev libcmocka-dev python3 python3-venv)
 commands=(gcc cmake ninja python3)
 if [ "${1:-}" = test ]; then
-    packages+=(clang libclang-rt-dev binutils util-linux procps musl-tools libc6-dev-i386)
-    commands+=(clang readelf unshare)
+    packages+=(clang clang-tidy libclang-rt-dev binutils util-linux procps musl-tools libc6-dev-i386)
+    commands+=(clang clang-tidy readelf unshare)
 fi
 
 say() { echo "setup: $*" >&2; }

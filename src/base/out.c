@@ -19,7 +19,11 @@ static bool is_set(const char *name)
     return value && *value;
 }
 
-static bool is_on(const char *name) { return is_set(name) && strcmp(getenv(name), "0") != 0; }
+static bool is_on(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value && strcmp(value, "0") != 0;
+}
 
 static bool wants_colour(int fd, hl_colour choice)
 {

@@ -9,8 +9,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 /* LD_PRELOAD with our library in front of the user's own, and the session's locator; nothing where `tracker` is null. */
 static int set_environment(const hl_session *session, const char *tracker)
 {

@@ -55,7 +55,7 @@ extern const char *const hl_colour_choices[];
     }
 #define HL_OPTION_ROWS(what)                                                                                           \
     {                                                                                                                  \
-        .name = "rows", .letter = 'n', .kind = HL_OPTION_NUMBER, .value = "N", .help = what, HL_REPORT_SET(rows)       \
+        .name = "rows", .letter = 'n', .kind = HL_OPTION_NUMBER, .value = "N", .help = (what), HL_REPORT_SET(rows)     \
     }
 #define HL_OPTION_JSON                                                                                                 \
     {                                                                                                                  \

@@ -167,7 +167,8 @@ static int record(const run_options *o, const hl_target *t, hl_recorder *r, hl_p
         hl_program_drop(program);
         return refuse(output, why);
     }
-    hl_recording_of what = {.output = output, .command = t->command, .options = said, .program = program->pid, .unfit = unfit};
+    hl_recording_of what = {
+        .output = output, .command = t->command, .options = said, .program = program->pid, .unfit = unfit};
     error = hl_recorder_start(r, &o->record, &what);
     if (error) {
         hl_program_drop(program);

@@ -378,8 +378,8 @@ void hl_sampler_end(hl_process *process);
 
 uint32_t hl_thread_of(hl_books *books, hl_image *image, int32_t tid);
 /* Its row among the groups, given when it is first asked for. */
-uint32_t hl_thread_group(hl_books *books, uint32_t thread, hl_process *process);
-void hl_thread_name(hl_books *books, uint32_t thread, hl_text_kind kind, const void *name, uint64_t bytes);
+uint32_t hl_thread_group(hl_books *books, uint32_t index, hl_process *process);
+void hl_thread_name(hl_books *books, uint32_t index, hl_text_kind kind, const void *name, uint64_t bytes);
 
 /* ------------------------------------------------------------------------------------------------------- fold.c */
 

@@ -37,6 +37,7 @@ static uint32_t find(hl_cells *cells, uint64_t key)
 {
     uint32_t at = home(key, cells->index_mask);
     for (uint32_t i; (i = cells->index[at]); at = (at + 1) & cells->index_mask) {
+        // NOLINTNEXTLINE(clang-analyzer-core.NullDereference): an index is of a cell that there is
         if (cells->cell[i].key == key)
             return i;
     }
@@ -66,7 +67,7 @@ void hl_cells_add(hl_cells *cells, uint32_t row, uint32_t born, uint32_t died, i
         cells->recent_key[way] = key;
     }
     hl_cell *cell = &cells->cell[cells->recent[way]];
-    cell->blocks += (uint32_t)blocks;
+    cell->blocks += (uint32_t)blocks; // NOLINT(clang-analyzer-core.NullDereference): the same
     cell->bytes += (uint64_t)bytes;
     if (!cell->dirty) {
         cell->dirty = 1;

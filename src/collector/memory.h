@@ -15,8 +15,8 @@ extern void (*hl_no_memory_hook)(void *);
 extern void *hl_no_memory_argument;
 _Noreturn void hl_no_memory(void);
 
-void *hl_zeroed(size_t bytes);             /* calloc */
-void *hl_resized(void *old, size_t bytes); /* realloc */
+__attribute__((returns_nonnull)) void *hl_zeroed(size_t bytes);             /* calloc */
+__attribute__((returns_nonnull)) void *hl_resized(void *old, size_t bytes); /* realloc */
 
 /* Memory that grows without being copied: address space is reserved ahead, pages cost nothing until touched, new bytes
  * are zero. Above 2 MiB it asks for huge pages. */

@@ -15,7 +15,7 @@ static size_t slot_of(const hl_idmap *map, uint64_t key)
 static size_t find(const hl_idmap *map, uint64_t key)
 {
     size_t i = slot_of(map, key);
-    while (map->id[i] != HL_IDMAP_NONE && map->key[i] != key)
+    while (map->id[i] != HL_IDMAP_NONE && map->key[i] != key) // NOLINT(clang-analyzer-unix.Malloc): grow() swaps both
         i = (i + 1) & (map->room - 1);
     return i;
 }
@@ -52,7 +52,7 @@ int hl_idmap_put(hl_idmap *map, uint64_t key, uint32_t id)
             return error;
     }
     size_t i = find(map, key);
-    map->n += map->id[i] == HL_IDMAP_NONE;
+    map->n += map->id[i] == HL_IDMAP_NONE; // NOLINT(clang-analyzer-unix.Malloc): the same
     map->key[i] = key;
     map->id[i] = id;
     return 0;

@@ -30,7 +30,7 @@ static int write_all(int fd, const unsigned char *at, size_t bytes)
 static int create_temporary(hl_profile_writer *w)
 {
     static const char suffix[] = HL_TEMPORARY_SUFFIX;
-    memcpy(w->temporary + strlen(w->temporary) - strlen(suffix), suffix, strlen(suffix));
+    strcpy(w->temporary + strlen(w->temporary) - strlen(suffix), suffix);
     int fd = mkostemps(w->temporary, (int)strlen(strrchr(suffix, '.')), O_CLOEXEC);
     return fd < 0 ? -errno : fd;
 }

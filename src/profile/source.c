@@ -89,7 +89,7 @@ static int read_and_pack(int fd, size_t bytes, source_file *file)
 {
     file->text_bytes = bytes;
     file->packed_bytes = compressBound(bytes);
-    file->text = malloc(bytes);
+    file->text = malloc(bytes ? bytes : 1);
     file->packed = malloc(file->packed_bytes);
     if (!file->text || !file->packed)
         return -ENOMEM;
@@ -98,7 +98,7 @@ static int read_and_pack(int fd, size_t bytes, source_file *file)
         error = -EINVAL;
     if (!error && compress2(file->packed, &file->packed_bytes, file->text, bytes, 9) != Z_OK)
         error = -ENOMEM;
-    return error;
+    return error; // NOLINT(clang-analyzer-unix.Malloc): the caller frees both
 }
 
 static int store_source(embedding *e, sqlite3_int64 id, const source_file *file)

@@ -591,7 +591,7 @@ static void json_lines(hl_report *r, hl_json *json, const char *key, const hl_vi
     if (!ranked)
         r->out.failed = true;
     hl_json_array(json, key);
-    for (uint32_t i = 0; i < n && i < top; i++) {
+    for (uint32_t i = 0; ranked && i < n && i < top; i++) {
         hl_json_row(json, NULL);
         hl_report_json_site(r->model, json, ranked[i].row);
         hl_json_int(json, "bytes", (int64_t)ranked[i].weight.bytes);

@@ -55,7 +55,7 @@ static bool needs_asan(const executable *x, const Elf64_Phdr *dynamic)
 {
     uint64_t names = 0, offsets[NEEDED_MOST];
     unsigned count = 0;
-    Elf64_Dyn d;
+    Elf64_Dyn d = {0};
     for (uint64_t at = 0; at + sizeof d <= dynamic->p_filesz; at += sizeof d) {
         if (!read_at(x->fd, dynamic->p_offset + at, &d, sizeof d) || d.d_tag == DT_NULL)
             break;
@@ -138,6 +138,7 @@ static bool file_bears_library(const char *file)
         hl_os_call(SYS_close, fd, 0, 0, 0, 0, 0);
         if (is_elf)
             return bears;
+        // NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): a bare system call has filled it
         if (n < 4 || head[0] != '#' || head[1] != '!' || !interpreter(head, (size_t)n, path))
             return true;
     }

@@ -84,7 +84,7 @@ HL_EXPORT pid_t fork(void)
     return after_fork(next());
 }
 
-pid_t _Fork(void);
+pid_t _Fork(void); // NOLINT(readability-redundant-declaration): glibc before 2.34 has none
 HL_EXPORT pid_t _Fork(void)
 {
     pid_t (*next)(void) = (pid_t(*)(void))hl_process_real(&real.fork_only, "_Fork");

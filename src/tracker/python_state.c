@@ -38,7 +38,7 @@ static char **variable_of(const uint8_t *code)
     bool descriptor = false;
     for (int steps = 0; steps < 24; steps++) {
         int32_t d;
-#define HL_IS(bytes) (memcmp(code, bytes, sizeof bytes - 1) == 0)
+#define HL_IS(bytes) (memcmp(code, bytes, sizeof(bytes) - 1) == 0)
 #define HL_DISTANCE(at) (memcpy(&d, code + (at), 4), (int64_t)d)
         if (HL_IS("\xf3\x0f\x1e\xfa") || HL_IS("\x48\x83\xec") || HL_IS("\x48\x83\xc4") || HL_IS("\x0f\x1f\x40")) {
             code += 4; /* endbr64, sub and add of rsp, nop */
@@ -82,15 +82,15 @@ static char **variable_of(const uint8_t *code)
         } else if (HL_IS("\x64\x48\x03\x04\x25\0\0\0\0")) { /* add %fs:0, %rax */
             rax += fs;
             code += 9;
-        } else if (HL_IS("\x48\x8b\x00")) { /* mov (%rax), %rax */
+        } else if (rax && HL_IS("\x48\x8b\x00")) { /* mov (%rax), %rax */
             place = rax;
             rax = HL_AT(uint64_t, place, 0);
             code += 3;
-        } else if (HL_IS("\x48\x8b\x40")) { /* mov distance(%rax), %rax */
+        } else if (rax && HL_IS("\x48\x8b\x40")) { /* mov distance(%rax), %rax */
             place = rax + (uint64_t)(int64_t)(int8_t)code[3];
             rax = HL_AT(uint64_t, place, 0);
             code += 4;
-        } else if (HL_IS("\x48\x8b\x80")) {
+        } else if (rax && HL_IS("\x48\x8b\x80")) {
             place = rax + (uint64_t)HL_DISTANCE(3);
             rax = HL_AT(uint64_t, place, 0);
             code += 7;

@@ -113,13 +113,13 @@ typedef enum hl_word_kind {
     HL_WORD_MAP,        /* then: bytes. Replaces whatever it covers. */
     HL_WORD_UNMAP,      /* then: bytes. Published before the real munmap. */
     HL_WORD_UNMAP_UNDO, /* no payload: this writer's last UNMAP failed and changes nothing */
-    HL_WORD_REMAP,      /* old page; then: old bytes, new address, new bytes. After a mremap that succeeded; its old range
+    HL_WORD_REMAP,  /* old page; then: old bytes, new address, new bytes. After a mremap that succeeded; its old range
                            was taken by an UNMAP before the call, as with munmap; old bytes 0: MREMAP_DONTUNMAP's copy */
-    HL_WORD_COMMIT,     /* then: bytes. mprotect made a range accessible: what was a reservation in it becomes heap. */
+    HL_WORD_COMMIT, /* then: bytes. mprotect made a range accessible: what was a reservation in it becomes heap. */
 
     /* Processes. */
-    HL_WORD_CHILD, /* payload: hl_child_kind << 32 | pid: this process made a child (after the call, in the parent) */
-    HL_WORD_EXEC,  /* payload: bytes; then the path: this process is about to replace itself */
+    HL_WORD_CHILD,  /* payload: hl_child_kind << 32 | pid: this process made a child (after the call, in the parent) */
+    HL_WORD_EXEC,   /* payload: bytes; then the path: this process is about to replace itself */
     HL_WORD_WAITED, /* payload: pid; then: wait status as of waitpid: this process reaped a child */
     HL_WORD_KINDS,
 } hl_word_kind;
@@ -135,7 +135,7 @@ typedef enum hl_text_kind {
 typedef enum hl_child_kind { HL_CHILD_FORK = 1, HL_CHILD_VFORK, HL_CHILD_SPAWN, HL_CHILD_CLONE } hl_child_kind;
 
 #define HL_WORD(kind, payload) ((uint64_t)(kind) << HL_KIND_SHIFT | (uint64_t)(payload))
-#define HL_BLOCK(kind, address, size) \
+#define HL_BLOCK(kind, address, size)                                                                                  \
     HL_WORD(kind, ((uint64_t)(address) >> HL_ADDRESS_SHIFT & HL_ADDRESS_MASK) << HL_SIZE_BITS | (size))
 #define HL_IN_SLOT(node) ((uint64_t)(node) % HL_STACK_SLOTS << HL_SLOT_SHIFT)
 #define HL_MAPPING(kind, address, map_class) HL_WORD(kind, (uint64_t)(address) >> 12 << 3 | (map_class))
@@ -147,10 +147,7 @@ static inline uint64_t hl_word_address(uint64_t word)
 }
 static inline uint64_t hl_word_size(uint64_t word) { return word & HL_SIZE_MAX; }
 static inline unsigned hl_word_slot(uint64_t word) { return (unsigned)(word >> HL_SLOT_SHIFT) & (HL_STACK_SLOTS - 1); }
-static inline uint64_t hl_word_map_address(uint64_t word)
-{
-    return (word >> 3 & ((UINT64_C(1) << 44) - 1)) << 12;
-}
+static inline uint64_t hl_word_map_address(uint64_t word) { return (word >> 3 & ((UINT64_C(1) << 44) - 1)) << 12; }
 
 /* A node's id. `parent` is HL_ROOT_NODE(seed) below the outermost frame; `instruction` is the address of the instruction
  * in the program, so that equal ids mean equal (parent, code, instruction) within one process. */
@@ -192,32 +189,32 @@ typedef struct hl_session {
     uint8_t native;         /* reserved */
     uint32_t wake_at;       /* chunks out at which a writer wakes the collector */
     uint32_t collector_pid;
-    uint32_t root_pid;        /* the program itself, once it runs; 0 before */
-    char locator[64];         /* how a process finds this memory: /proc/PID/fd/N */
-    char preload[1024];       /* path of libheapline.so, for LD_PRELOAD of children */
-    uint8_t root_any;         /* root_pid is recorded whatever it is (`heapline run -- ./server`); else from its Python image
+    uint32_t root_pid;  /* the program itself, once it runs; 0 before */
+    char locator[64];   /* how a process finds this memory: /proc/PID/fd/N */
+    char preload[1024]; /* path of libheapline.so, for LD_PRELOAD of children */
+    uint8_t root_any;   /* root_pid is recorded whatever it is (`heapline run -- ./server`); else from its Python image
                                  on (`heapline run app.py`, where python3 may be a shell script that execs it) */
     char reserved[879];
 
-    _Alignas(64) _Atomic uint64_t pool; /* free chunks, a stack: tag << 32 | index + 1 of the first */
+    _Alignas(64) _Atomic uint64_t pool;      /* free chunks, a stack: tag << 32 | index + 1 of the first */
     _Alignas(64) _Atomic uint32_t collector; /* life sign, see above */
-    _Atomic uint32_t ended;    /* 1: nothing is recorded any more; trackers go quiet */
-    _Atomic uint32_t sleeping; /* futex: 1 while the collector sleeps; a writer that sets it to 0 wakes it */
-    _Atomic uint32_t out;      /* chunks taken and not yet given back */
-    _Atomic uint32_t freed;    /* futex: counts chunks given back */
-    _Atomic uint32_t waiting;  /* threads that sleep for a chunk */
+    _Atomic uint32_t ended;                  /* 1: nothing is recorded any more; trackers go quiet */
+    _Atomic uint32_t sleeping;       /* futex: 1 while the collector sleeps; a writer that sets it to 0 wakes it */
+    _Atomic uint32_t out;            /* chunks taken and not yet given back */
+    _Atomic uint32_t freed;          /* futex: counts chunks given back */
+    _Atomic uint32_t waiting;        /* threads that sleep for a chunk */
     _Atomic uint32_t processes_used; /* slots used so far: a bound for scans */
     _Atomic uint32_t writers_used;
     _Atomic uint32_t seeds;    /* next process seed */
     _Atomic uint64_t progress; /* counts passes that applied something: a collector that stands still is seen */
     /* From the foreground parent to the collector, and back. */
-    _Atomic uint32_t root_ended;  /* futex: 1 once root_status holds the program's wait status */
+    _Atomic uint32_t root_ended; /* futex: 1 once root_status holds the program's wait status */
     _Atomic int32_t root_status;
-    _Atomic uint32_t root_saved;  /* futex: 1 once the profile on disk holds all up to the program's end; 2: it cannot be
+    _Atomic uint32_t root_saved; /* futex: 1 once the profile on disk holds all up to the program's end; 2: it cannot be
                                      written (root_error, errno) */
     _Atomic int32_t root_error;
-    _Atomic uint32_t stop;        /* 1: `heapline stop`: end the recording, leave the programs running */
-    _Atomic uint32_t began;       /* 1 once an image has been recorded. Before that (python3 is a shell script that execs it)
+    _Atomic uint32_t stop;  /* 1: `heapline stop`: end the recording, leave the programs running */
+    _Atomic uint32_t began; /* 1 once an image has been recorded. Before that (python3 is a shell script that execs it)
                                      only root_pid takes a slot without being recorded. */
 } hl_session;
 
@@ -240,11 +237,11 @@ typedef struct hl_wire_process {
     _Alignas(64) _Atomic uint64_t order; /* epoch << 16 | writer id of the last writer; starts at 1 << 16 */
     _Alignas(64) _Atomic uint32_t state; /* hl_process_state */
     int32_t pid, parent_pid;
-    uint32_t seed;        /* makes this image's node ids its own: root = HL_ROOT_NODE(seed) */
-    uint32_t born_by;     /* hl_child_kind, or 0: exec or the first */
-    uint64_t base;        /* where the program has the session mapped */
-    uint64_t start_ns;    /* CLOCK_MONOTONIC */
-    _Atomic uint32_t facts; /* changes whenever one of the fields below has changed */
+    uint32_t seed;                   /* makes this image's node ids its own: root = HL_ROOT_NODE(seed) */
+    uint32_t born_by;                /* hl_child_kind, or 0: exec or the first */
+    uint64_t base;                   /* where the program has the session mapped */
+    uint64_t start_ns;               /* CLOCK_MONOTONIC */
+    _Atomic uint32_t facts;          /* changes whenever one of the fields below has changed */
     _Atomic uint32_t recording;      /* hl_recording */
     _Atomic uint32_t python_version; /* Py_Version's form, 0x030d00f0; 0: not Python or not yet known */
     _Atomic uint32_t python_flags;   /* 1 free-threaded, 2 debug, 4 shared libpython */
@@ -267,10 +264,10 @@ typedef enum hl_writer_state {
  * `head`, `end` and `restart`, `left` are addresses in the program (base + offset into the session). */
 typedef struct hl_wire_writer {
     /* First line: all that an event touches beside the order word and the chunk. */
-    _Atomic uint64_t head;  /* where the next word goes: the one store that publishes */
-    _Atomic uint64_t end;   /* of the chunk; 0: there is none, or the collector wants it back */
-    _Atomic uint64_t open;  /* stack address of the hook at work, | 1 while it calls the real PyMem function; 0: none */
-    uint64_t order_seen;    /* the order word under which the ring's last events stand */
+    _Atomic uint64_t head; /* where the next word goes: the one store that publishes */
+    _Atomic uint64_t end;  /* of the chunk; 0: there is none, or the collector wants it back */
+    _Atomic uint64_t open; /* stack address of the hook at work, | 1 while it calls the real PyMem function; 0: none */
+    uint64_t order_seen;   /* the order word under which the ring's last events stand */
     uint64_t tracker_hot[4];
     uint64_t stacks[HL_STACK_SLOTS]; /* the nodes that the ring's events name by slot */
     /* Colder. */
@@ -280,11 +277,13 @@ typedef struct hl_wire_writer {
     int32_t tid;            /* kernel thread id */
     uint32_t lane;          /* 0: the thread's own ring; else this is lane n of the same tid */
     uint32_t spare;
-    _Atomic uint64_t restart; /* the first chunk after a time without one; the collector sets it to 0 when it enters it */
-    _Atomic uint64_t left;    /* head at the time that one was taken. While the thread waits for it, head | 1: it has let go
+    _Atomic uint64_t
+        restart; /* the first chunk after a time without one; the collector sets it to 0 when it enters it */
+    _Atomic uint64_t
+        left; /* head at the time that one was taken. While the thread waits for it, head | 1: it has let go
                                  of its chunk, although it is open. Only while `restart` is 0. */
     _Atomic uint64_t waited_ns;
-    char tracker_private[];   /* to HL_WRITER_BYTES: the remembered stack */
+    char tracker_private[]; /* to HL_WRITER_BYTES: the remembered stack */
 } hl_wire_writer;
 _Static_assert(offsetof(hl_wire_writer, stacks) == 64, "the hot line");
 

@@ -64,7 +64,7 @@ def test_parts_of_a_mapping_are_alive_until_they_go(heapline):
             rows = [row for row in profile.table(at) if row["bytes"] >= mib]
             assert sum(row["bytes"] for row in rows) // mib == alive[0] // mib, at
             assert profile.json("tree", at)["total_bytes"] == heap, at
-    steps = [step for step, after in zip(found, found[1:] + [None]) if step != after]
+    steps = [step for step, after in zip(found, [*found[1:], None]) if step != after]
     assert steps == [(8, 1), (6, 1), (5, 1), (2, 1), (0, 0)]
 
 

@@ -52,7 +52,7 @@ int main(void)
         uint8_t *table = malloc(r.table_bytes + 1);
         must_read(table, r.table_bytes);
         must_read(&n, sizeof n);
-        expected *e = malloc(n * sizeof *e + 1);
+        expected *e = calloc((size_t)n + 1, sizeof *e);
         must_read(e, n * sizeof *e);
         for (uint32_t i = 0; i < n; i++) {
             hl_position p =

@@ -8,7 +8,7 @@
  */
 #include "wire.h"
 
-#include "../../src/symbols/linetable.c"
+#include "linetable.h"
 
 #include <linux/futex.h>
 #include <stdbool.h>
@@ -78,7 +78,7 @@ static void add_code(const uint64_t *w)
         contradictions++;
         return;
     }
-    if (offset < c->have && memcmp(c->bytes + offset, w + 3, n))
+    if (offset < c->have && memcmp(c->bytes + offset, w + 3, n) != 0)
         contradictions++;
     memcpy(c->bytes + offset, w + 3, n);
     if (offset + n > c->have)
@@ -235,8 +235,9 @@ int main(int argc, char **argv)
         return 2;
     uint32_t chunks = 128;
     all = getenv("STACKREAD_ALL");
-    from = getenv("STACKREAD_FROM") ? strtoull(getenv("STACKREAD_FROM"), NULL, 10) : from;
-    to = getenv("STACKREAD_TO") ? strtoull(getenv("STACKREAD_TO"), NULL, 10) : to;
+    const char *from_text = getenv("STACKREAD_FROM"), *to_text = getenv("STACKREAD_TO");
+    from = from_text ? strtoull(from_text, NULL, 10) : from;
+    to = to_text ? strtoull(to_text, NULL, 10) : to;
     nodes = calloc(NODES, sizeof *nodes);
     codes = calloc(CODES, sizeof *codes);
     int fd = memfd_create("stackread", 0);

@@ -99,7 +99,8 @@ static int files_in_directory(void)
 {
     int n = 0;
     DIR *d = opendir(directory);
-    for (struct dirent *e; d && (e = readdir(d));)
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));)
         n += e->d_name[0] != '.';
     closedir(d);
     return n;
