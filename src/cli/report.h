@@ -53,6 +53,11 @@ extern const char *const hl_colour_choices[];
         .name = "leaf", .kind = HL_OPTION_FLAG, .help = "charge the innermost frame, also inside libraries",           \
         HL_REPORT_SET(leaf)                                                                                            \
     }
+#define HL_OPTION_SORT(keys, what)                                                                                     \
+    {                                                                                                                  \
+        .name = "sort", .kind = HL_OPTION_CHOICE, .value = "KEY", .choices = (keys), .help = (what),                   \
+        HL_REPORT_SET(sort)                                                                                            \
+    }
 #define HL_OPTION_ROWS(what)                                                                                           \
     {                                                                                                                  \
         .name = "rows", .letter = 'n', .kind = HL_OPTION_NUMBER, .value = "N", .help = (what), HL_REPORT_SET(rows)     \

@@ -22,7 +22,7 @@ void hl_grid_row(hl_grid *grid)
 {
     if (grid->rows == grid->room) {
         size_t room = grid->room ? grid->room * 2 : 32;
-        hl_cell *cell = realloc(grid->cell, room * (size_t)grid->n * sizeof *cell);
+        hl_grid_cell *cell = realloc(grid->cell, room * (size_t)grid->n * sizeof *cell);
         if (cell)
             grid->cell = cell;
         hl_style *style = realloc(grid->style, room * sizeof *style);
@@ -54,7 +54,7 @@ static void close_cell(hl_grid *grid, size_t from)
     size_t bytes = grid->text.bytes - from;
     int columns = grid->text.failed || !bytes ? 0 : hl_columns(grid->text.at + from, bytes);
     grid->cell[(grid->rows - 1) * (size_t)grid->n + (size_t)grid->filled++] =
-        (hl_cell){from, (uint32_t)bytes, 0, columns};
+        (hl_grid_cell){from, (uint32_t)bytes, 0, columns};
 }
 
 void hl_grid_text(hl_grid *grid, const char *text)
@@ -202,7 +202,7 @@ static void write_row(const hl_grid *grid, const int width[], size_t row)
     for (int c = 0; c < grid->n; c++) {
         if (!width[c])
             continue;
-        const hl_cell *cell = &grid->cell[row * (size_t)grid->n + (size_t)c];
+        const hl_grid_cell *cell = &grid->cell[row * (size_t)grid->n + (size_t)c];
         const char *text = grid->text.at + cell->at;
         int columns = cell->columns > width[c] && grid->column[c].least ? width[c] : cell->columns;
         int pad = columns < width[c] ? width[c] - columns : 0;

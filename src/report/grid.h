@@ -25,18 +25,18 @@ typedef struct hl_column {
 
 enum { HL_GRID_COLUMNS = 16, HL_BAR_COLUMNS = 10 };
 
-typedef struct hl_cell {
+typedef struct hl_grid_cell {
     size_t at;
     uint32_t bytes, keep; /* the first `keep` bytes are never cut */
     int columns;
-} hl_cell;
+} hl_grid_cell;
 
 typedef struct hl_grid {
     hl_out *out;
     hl_out text; /* of all cells, clean */
     const hl_column *column;
     int n, indent;
-    hl_cell *cell; /* n a row */
+    hl_grid_cell *cell; /* n a row */
     hl_style *style;
     size_t rows, room;
     int filled; /* cells of the last row */

@@ -87,7 +87,7 @@ static int sum_lines(hl_report *r, lines *l)
         if (!hl_view_takes(&r->view, s))
             continue;
         figures own = {s->allocated, s->allocations, s->freed, s->frees, r->view.stats[i].bytes, s->live, 0};
-        const hl_stack *stack = &m->stacks.row[s->stack];
+        const hl_model_stack *stack = &m->stacks.row[s->stack];
         uint32_t row = of_site[r->leaf ? stack->leaf : stack->yours];
         add_figures(row == HL_NO_ROW ? &l->apart : &l->row[row].own, &own);
         if (row != HL_NO_ROW)
@@ -118,14 +118,14 @@ typedef struct shown {
     int32_t last;        /* highest line number */
 } shown;
 
-static bool is_named_file(const hl_file *file, const char *name)
+static bool is_named_file(const hl_model_file *file, const char *name)
 {
     size_t n = strlen(file->path), k = strlen(name);
     return strcmp(file->path, name) == 0 || strcmp(file->label, name) == 0 ||
            (n > k && file->path[n - k - 1] == '/' && strcmp(file->path + n - k, name) == 0);
 }
 
-static bool is_named_function(const hl_function *function, const char *name)
+static bool is_named_function(const hl_model_function *function, const char *name)
 {
     size_t n = strlen(function->name), k = strlen(name);
     return strcmp(function->name, name) == 0 ||
@@ -222,7 +222,7 @@ static void choose_lines(hl_report *r, const lines *l, uint32_t file, shown *s)
                                              : !r->name_count && matters(&l->row[i].own, &l->total)))
             show_range(s, l->row[i].line - CONTEXT, l->row[i].line + CONTEXT);
     for (uint32_t i = 0; i < m->frames.n; i++) { /* the def lines of what is shown */
-        const hl_frame *frame = &m->frames.row[i];
+        const hl_model_frame *frame = &m->frames.row[i];
         if (file_of(m, frame->function) != file || frame->line < 1 || frame->line > s->last ||
             s->flag[frame->line] != 1)
             continue;
@@ -463,7 +463,7 @@ static void write_json(hl_report *r, lines *l, const hl_ranked *files, uint32_t 
         qsort(l->row, l->n, sizeof *l->row, compare_lines);
     hl_json_array(&json, "files");
     for (uint32_t i = 0; i < n; i++) {
-        const hl_file *file = &r->model->files.row[files[i].row];
+        const hl_model_file *file = &r->model->files.row[files[i].row];
         hl_json_object(&json, NULL);
         hl_json_text(&json, "file", file->path);
         json_figures(&json, &l->files[files[i].row]);

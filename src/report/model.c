@@ -140,7 +140,7 @@ static bool ends_with(const char *text, const char *end)
 }
 
 /* What is left of a path when the part that everybody knows is taken away. */
-static const char *label_of(const loader *l, const hl_file *file)
+static const char *label_of(const loader *l, const hl_model_file *file)
 {
     const char *path = file->path, *at;
     size_t directory_bytes = l->directory ? strlen(l->directory) : 0;
@@ -157,7 +157,7 @@ static const char *label_of(const loader *l, const hl_file *file)
 
 static int fill_file(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
 {
-    hl_file *file = into;
+    hl_model_file *file = into;
     file->id = sqlite3_column_int64(row, 0);
     file->path = column_text(l, row, 1, "");
     const char *origin = (const char *)sqlite3_column_text(row, 2);
@@ -183,7 +183,7 @@ static int fill_file(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
 
 static int fill_function(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
 {
-    hl_function *function = into;
+    hl_model_function *function = into;
     function->id = sqlite3_column_int64(row, 0);
     function->file = ROW_OF(l->model->files, sqlite3_column_int64(row, 1));
     function->name = column_text(l, row, 2, "");
@@ -209,7 +209,7 @@ static uint32_t site_of(loader *l, hl_site_kind kind, uint32_t function, int32_t
 
 static int fill_frame(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
 {
-    hl_frame *frame = into;
+    hl_model_frame *frame = into;
     frame->id = sqlite3_column_int64(row, 0);
     frame->function = ROW_OF(l->model->functions, sqlite3_column_int64(row, 1));
     frame->line = sqlite3_column_int(row, 2);
@@ -220,7 +220,7 @@ static int fill_frame(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
 static int fill_stack(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
 {
     hl_model *m = l->model;
-    hl_stack *stack = into;
+    hl_model_stack *stack = into;
     stack->id = sqlite3_column_int64(row, 0);
     if (index == 0) {
         stack->frame = HL_NO_ROW;
@@ -240,8 +240,8 @@ static int fill_stack(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
 
 static int fill_process(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
 {
-    hl_process *p = into;
-    *p = (hl_process){
+    hl_model_process *p = into;
+    *p = (hl_model_process){
         .id = sqlite3_column_int64(row, 0),
         .pid = sqlite3_column_int64(row, 1),
         .parent = sqlite3_column_type(row, 2) == SQLITE_NULL ? HL_NO_ROW : (uint32_t)sqlite3_column_int64(row, 2),
@@ -278,7 +278,7 @@ static int fill_process(loader *l, sqlite3_stmt *row, void *into, uint32_t index
 
 static int fill_thread(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
 {
-    hl_thread *thread = into;
+    hl_model_thread *thread = into;
     thread->id = sqlite3_column_int64(row, 0);
     thread->process = ROW_OF(l->model->processes, sqlite3_column_int64(row, 1));
     thread->tid = sqlite3_column_int64(row, 2);
@@ -336,7 +336,7 @@ static int fill_note(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
 
 /* ------------------------------------------------------------------------------------------- whose line a stack is */
 
-static const hl_file *file_of_frame(const hl_model *m, uint32_t frame)
+static const hl_model_file *file_of_frame(const hl_model *m, uint32_t frame)
 {
     uint32_t function = frame == HL_NO_ROW ? HL_NO_ROW : m->frames.row[frame].function;
     uint32_t file = function == HL_NO_ROW ? HL_NO_ROW : m->functions.row[function].file;
@@ -344,7 +344,7 @@ static const hl_file *file_of_frame(const hl_model *m, uint32_t frame)
 }
 
 /* Frames that are outermost while the interpreter starts and before any code of the program runs. */
-static bool is_startup(const hl_file *file)
+static bool is_startup(const hl_model_file *file)
 {
     return strncmp(file->path, "<frozen importlib", 17) == 0 || strcmp(file->path, "<frozen site>") == 0 ||
            strcmp(file->path, "<frozen zipimport>") == 0 ||
@@ -352,38 +352,38 @@ static bool is_startup(const hl_file *file)
 }
 
 /* "<string>", "<template>": a name for code without a file. What people type has such a name too. */
-static bool is_made_up(const hl_file *file)
+static bool is_made_up(const hl_model_file *file)
 {
     const char *path = file->path;
     return path[0] == '<' && strncmp(path, "<ipython", 8) != 0 && strcmp(path, "<stdin>") != 0 &&
            strncmp(path, "<console", 8) != 0 && strncmp(path, "<doctest", 8) != 0;
 }
 
-static bool is_outermost(const hl_model *m, const hl_stack *stack)
+static bool is_outermost(const hl_model *m, const hl_model_stack *stack)
 {
     hl_stack_kind above = m->stacks.row[stack->parent].kind;
     return above == HL_STACK_ROOT || above == HL_STACK_NO_PYTHON;
 }
 
 /* The file of each stack's outermost frame, null where there is none. */
-static void find_outermost(const hl_model *m, const hl_file **outermost)
+static void find_outermost(const hl_model *m, const hl_model_file **outermost)
 {
     for (uint32_t i = 1; i < m->stacks.n; i++) {
-        const hl_stack *stack = &m->stacks.row[i];
+        const hl_model_stack *stack = &m->stacks.row[i];
         outermost[i] = is_outermost(m, stack) ? file_of_frame(m, stack->frame) : outermost[stack->parent];
     }
 }
 
 /* Which files are the user's: those of the user, or, where the program runs none, installed packages if they take part in a
  * twentieth of what is allocated (an import hook alone does not count), or else the standard library. */
-static int choose_yours(hl_model *m, const hl_file *const *outermost)
+static int choose_yours(hl_model *m, const hl_model_file *const *outermost)
 {
     unsigned char *origins = calloc(m->stacks.n, 1); /* of the frames on each stack, a bit each */
     if (!origins)
         return -ENOMEM;
     uint64_t sum[HL_ORIGIN_NATIVE + 1] = {0}, total = 0;
     for (uint32_t i = 1; i < m->stacks.n; i++) {
-        const hl_file *file = file_of_frame(m, m->stacks.row[i].frame);
+        const hl_model_file *file = file_of_frame(m, m->stacks.row[i].frame);
         origins[i] = origins[m->stacks.row[i].parent];
         if (file && outermost[i] && !is_startup(outermost[i]) && (!is_made_up(file) || file == outermost[i]))
             origins[i] |= (unsigned char)(1u << file->origin);
@@ -404,9 +404,9 @@ static int choose_yours(hl_model *m, const hl_file *const *outermost)
 
 /* Whether a frame is of the user's own code. Code that a library makes and runs (a namedtuple's, a data class's: "<string>")
  * is the library's; what is passed with -c is the user's. */
-static bool is_yours(const hl_model *m, const hl_stack *stack, const hl_file *outermost)
+static bool is_yours(const hl_model *m, const hl_model_stack *stack, const hl_model_file *outermost)
 {
-    const hl_file *file = file_of_frame(m, stack->frame);
+    const hl_model_file *file = file_of_frame(m, stack->frame);
     if (!file || file->origin != m->yours || stack->kind == HL_STACK_DEEPER)
         return false;
     if (m->yours != HL_ORIGIN_USER)
@@ -417,20 +417,20 @@ static bool is_yours(const hl_model *m, const hl_stack *stack, const hl_file *ou
 static int charge_stacks(loader *l)
 {
     hl_model *m = l->model;
-    const hl_file **outermost = calloc(m->stacks.n, sizeof(void *)); /* the root is always there */
+    const hl_model_file **outermost = calloc(m->stacks.n, sizeof(void *)); /* the root is always there */
     if (!outermost)
         return -ENOMEM;
     find_outermost(m, outermost);
     int error = choose_yours(m, outermost);
     for (uint32_t i = 0; i < m->stacks.n && !error; i++) {
-        hl_stack *stack = &m->stacks.row[i];
-        const hl_stack *parent = &m->stacks.row[stack->parent];
+        hl_model_stack *stack = &m->stacks.row[i];
+        const hl_model_stack *parent = &m->stacks.row[stack->parent];
         if (i == 0 || stack->kind == HL_STACK_NO_PYTHON || stack->kind == HL_STACK_ROOT) {
             stack->leaf = stack->yours = HL_SITE_NO_PYTHON;
             continue;
         }
         if (stack->kind == HL_STACK_DEEPER && parent->kind == HL_STACK_PYTHON && parent->frame != HL_NO_ROW) {
-            const hl_frame *frame = &m->frames.row[parent->frame];
+            const hl_model_frame *frame = &m->frames.row[parent->frame];
             stack->leaf = site_of(l, HL_SITE_DEEPER, frame->function, frame->line);
         } else if (stack->frame != HL_NO_ROW) {
             stack->leaf = m->frames.row[stack->frame].site;
@@ -486,9 +486,9 @@ static void summarise(hl_model *m)
     m->peak_ns = meta_count(m, "peak_ns", 0);
     m->peak_blocks = meta_count(m, "peak_blocks", 0);
     m->peak_bound = meta_count(m, "peak_bound", m->peak);
-    const hl_process *only = NULL;
+    const hl_model_process *only = NULL;
     for (uint32_t i = 0; i < m->processes.n; i++) {
-        hl_process *p = &m->processes.row[i];
+        hl_model_process *p = &m->processes.row[i];
         p->parent = p->parent == HL_NO_ROW ? HL_NO_ROW : ROW_OF(m->processes, (int64_t)p->parent);
         if (p->parent >= i) /* parents come first; anything else would be a cycle */
             p->parent = HL_NO_ROW;
@@ -616,7 +616,7 @@ const char *hl_site_function(const hl_model *m, uint32_t site)
     return s->function == HL_NO_ROW ? "(unknown)" : m->functions.row[s->function].name;
 }
 
-const hl_file *hl_site_file(const hl_model *m, uint32_t site)
+const hl_model_file *hl_site_file(const hl_model *m, uint32_t site)
 {
     uint32_t function = m->sites.row[site].function;
     uint32_t file = function == HL_NO_ROW ? HL_NO_ROW : m->functions.row[function].file;

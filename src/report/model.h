@@ -31,27 +31,27 @@ typedef enum hl_origin {
     HL_ORIGIN_NATIVE
 } hl_origin;
 
-typedef struct hl_file {
+typedef struct hl_model_file {
     int64_t id;
     const char *path;
     const char *label; /* a shorter name of it for people: below the working directory, site-packages, the library */
     hl_origin origin;
     bool embedded; /* has its source text in the profile */
-} hl_file;
+} hl_model_file;
 
-typedef struct hl_function {
+typedef struct hl_model_function {
     int64_t id;
     uint32_t file;
     const char *name;
     int32_t first_line;
-} hl_function;
+} hl_model_function;
 
-typedef struct hl_frame {
+typedef struct hl_model_frame {
     int64_t id;
     uint32_t function;
     int32_t line;
     uint32_t site;
-} hl_frame;
+} hl_model_frame;
 
 /* A line of a function, whatever the columns; the unit that tables show. The first two are always there. */
 typedef enum hl_site_kind { HL_SITE_NO_PYTHON, HL_SITE_STARTUP, HL_SITE_LINE, HL_SITE_DEEPER } hl_site_kind;
@@ -69,16 +69,16 @@ typedef enum hl_stack_kind {
     HL_STACK_DEEPER,
     HL_STACK_NATIVE
 } hl_stack_kind;
-typedef struct hl_stack {
+typedef struct hl_model_stack {
     int64_t id;
     uint32_t parent;      /* a lower row than its own; row 0 is the root, its own parent */
     uint32_t frame;       /* HL_NO_ROW: none */
     uint32_t leaf, yours; /* sites */
     uint32_t depth;
     hl_stack_kind kind;
-} hl_stack;
+} hl_model_stack;
 
-typedef struct hl_process {
+typedef struct hl_model_process {
     int64_t id, pid, parent_pid;
     uint32_t parent; /* row; HL_NO_ROW: none */
     const char *born_by, *command, *executable, *python /* null: not Python */, *recorded, *reason, *ended;
@@ -87,14 +87,14 @@ typedef struct hl_process {
     uint64_t allocations, allocated, frees, freed, live, live_blocks, peak, peak_ns, peak_blocks;
     uint64_t inherited_frees, unknown_frees, lost, waited_ns, rss_peak;
     uint64_t arena_peak; /* of its mappings */
-} hl_process;
+} hl_model_process;
 
-typedef struct hl_thread {
+typedef struct hl_model_thread {
     int64_t id, tid; /* tid 0: a group */
     uint32_t process;
     const char *name;
     uint64_t threads;
-} hl_thread;
+} hl_model_thread;
 
 typedef struct hl_stat {
     int64_t id;
@@ -127,13 +127,13 @@ typedef struct hl_meta {
 typedef struct hl_model {
     struct sqlite3 *database;
     HL_ARRAY(hl_meta) metas;
-    HL_ARRAY(hl_file) files;
-    HL_ARRAY(hl_function) functions;
-    HL_ARRAY(hl_frame) frames;
+    HL_ARRAY(hl_model_file) files;
+    HL_ARRAY(hl_model_function) functions;
+    HL_ARRAY(hl_model_frame) frames;
     HL_ARRAY(hl_site) sites;
-    HL_ARRAY(hl_stack) stacks;
-    HL_ARRAY(hl_process) processes;
-    HL_ARRAY(hl_thread) threads;
+    HL_ARRAY(hl_model_stack) stacks;
+    HL_ARRAY(hl_model_process) processes;
+    HL_ARRAY(hl_model_thread) threads;
     HL_ARRAY(hl_allocator_name) allocators;
     HL_ARRAY(hl_stat) stats;
     HL_ARRAY(hl_note) notes;
@@ -160,7 +160,7 @@ const char *hl_model_end_words(const hl_model *model);
 
 /* Names for people, not cleaned: "main", "(no Python)"; the label of the site's file, null when it has none. */
 const char *hl_site_function(const hl_model *model, uint32_t site);
-const hl_file *hl_site_file(const hl_model *model, uint32_t site);
+const hl_model_file *hl_site_file(const hl_model *model, uint32_t site);
 
 /* ------------------------------------------------------------------------------------------------------------ views */
 

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_followed(const hl_process *p) { return strcmp(p->recorded, "nothing") != 0; }
+static bool is_followed(const hl_model_process *p) { return strcmp(p->recorded, "nothing") != 0; }
 
-static void put_ending(hl_grid *grid, const hl_process *p)
+static void put_ending(hl_grid *grid, const hl_model_process *p)
 {
     const char *name = hl_signal_name(p->exit_status);
     if (strcmp(p->ended, "running") == 0)
@@ -38,7 +38,7 @@ static const char *without_directory(const char *command)
 /* "│  └─ " of a row: which of its ancestors have further children below. */
 static void put_branch(const hl_report *r, uint32_t row, const uint32_t *last_child, char *text, size_t bytes)
 {
-    const hl_process *all = r->model->processes.row;
+    const hl_model_process *all = r->model->processes.row;
     uint32_t path[32], depth = 0;
     for (uint32_t at = row; all[at].parent != HL_NO_ROW && depth < 32; at = all[at].parent)
         path[depth++] = at;
@@ -102,7 +102,7 @@ static void write_text(hl_report *r, const uint32_t *order, const uint32_t *last
     hl_out_put(&r->out, "\n");
     hl_grid grid = hl_grid_begin(&r->out, columns, sizeof columns / sizeof *columns);
     for (uint32_t i = 0; i < m->processes.n; i++) {
-        const hl_process *p = &m->processes.row[order[i]];
+        const hl_model_process *p = &m->processes.row[order[i]];
         if (r->view.process != HL_NO_ROW && r->view.process != order[i])
             continue;
         char branch[160];
@@ -128,7 +128,7 @@ static void write_text(hl_report *r, const uint32_t *order, const uint32_t *last
     hl_grid_end(&grid);
     bool first = true;
     for (uint32_t i = 0; i < m->processes.n; i++) {
-        const hl_process *p = &m->processes.row[order[i]];
+        const hl_model_process *p = &m->processes.row[order[i]];
         if (!*p->reason || (r->view.process != HL_NO_ROW && r->view.process != order[i]))
             continue;
         if (first)
@@ -149,7 +149,7 @@ static void write_json(hl_report *r, const uint32_t *order)
     hl_json json = hl_report_json(r, "heapline.processes/1");
     hl_json_array(&json, "processes");
     for (uint32_t i = 0; i < m->processes.n; i++) {
-        const hl_process *p = &m->processes.row[order[i]];
+        const hl_model_process *p = &m->processes.row[order[i]];
         if (r->view.process != HL_NO_ROW && r->view.process != order[i])
             continue;
         bool exited = strcmp(p->ended, "exit") == 0, killed = strcmp(p->ended, "signal") == 0;

@@ -147,7 +147,7 @@ hl_ranked *hl_rank(const hl_weight *weights, uint32_t n, bool count_first, uint3
 void hl_report_place(hl_report *r, hl_grid *grid, uint32_t site, bool source)
 {
     const hl_model *m = r->model;
-    const hl_file *file = hl_site_file(m, site);
+    const hl_model_file *file = hl_site_file(m, site);
     int32_t line = m->sites.row[site].line;
     if (file && line > 0)
         hl_grid_textf(grid, "%.900s:%d", file->label, line);
@@ -172,7 +172,7 @@ void hl_report_place(hl_report *r, hl_grid *grid, uint32_t site, bool source)
 
 void hl_report_json_site(const hl_model *m, hl_json *json, uint32_t site)
 {
-    const hl_file *file = hl_site_file(m, site);
+    const hl_model_file *file = hl_site_file(m, site);
     hl_json_text(json, "function", hl_site_function(m, site));
     hl_json_text(json, "file", file ? file->path : "");
     hl_json_int(json, "line", m->sites.row[site].line);

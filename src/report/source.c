@@ -104,7 +104,7 @@ const hl_source *hl_source_of(hl_sources *sources, uint32_t file)
     if (source->tried)
         return source;
     source->tried = true;
-    const hl_file *f = &sources->model->files.row[file];
+    const hl_model_file *f = &sources->model->files.row[file];
     size_t bytes = 0;
     if (f->embedded)
         source->text = from_profile(sources->model, f->id, &bytes);

@@ -2,6 +2,7 @@
  * stats: the one page about a recording. How it ended, totals, how RSS divides, the heaviest lines, sizes, allocators,
  * modules, threads, processes.
  */
+#include "groups.h"
 #include "report.h"
 
 #include <errno.h>
@@ -25,7 +26,7 @@ static totals sum_totals(const hl_report *r)
     const hl_model *m = r->model;
     totals t = {0};
     for (uint32_t i = 0; i < m->processes.n; i++) {
-        const hl_process *p = &m->processes.row[i];
+        const hl_model_process *p = &m->processes.row[i];
         if (r->view.process != HL_NO_ROW && r->view.process != i)
             continue;
         t.allocations += p->allocations;
@@ -92,162 +93,6 @@ static int divide_rss(hl_report *r, rss_parts *parts)
     hl_curve_release(&curve);
     return error;
 }
-
-/* ----------------------------------------------------------------------------------------------------------- groups */
-
-/* Weights of the view and of everything allocated, by a name. */
-typedef struct group {
-    const char *name;
-    size_t bytes; /* of the name */
-    hl_weight weight, allocated;
-    uint32_t row;
-} group;
-
-typedef struct groups {
-    group *at;
-    uint32_t n;
-} groups;
-
-static group *group_named(groups *g, const char *name, size_t bytes)
-{
-    for (uint32_t i = 0; i < g->n; i++)
-        if (g->at[i].bytes == bytes && memcmp(g->at[i].name, name, bytes) == 0)
-            return &g->at[i];
-    if ((g->n & (g->n - 1)) == 0) {
-        group *grown = realloc(g->at, (g->n ? (size_t)g->n * 2 : 1) * sizeof *grown);
-        if (!grown)
-            return NULL;
-        g->at = grown;
-    }
-    g->at[g->n] = (group){.name = name, .bytes = bytes};
-    return &g->at[g->n++];
-}
-
-static void add_stat(group *to, const hl_view *view, uint32_t stat)
-{
-    const hl_stat *s = &view->model->stats.row[stat];
-    to->weight.bytes += view->stats[stat].bytes;
-    to->weight.blocks += view->stats[stat].blocks;
-    to->allocated.bytes += s->allocated;
-    to->allocated.blocks += s->allocations;
-}
-
-static int heavier_group(const void *a, const void *b)
-{
-    const group *x = a, *y = b;
-    if (x->weight.bytes != y->weight.bytes)
-        return x->weight.bytes < y->weight.bytes ? 1 : -1;
-    if (x->allocated.bytes != y->allocated.bytes)
-        return x->allocated.bytes < y->allocated.bytes ? 1 : -1;
-    size_t n = x->bytes < y->bytes ? x->bytes : y->bytes;
-    int order = memcmp(x->name, y->name, n);
-    return order ? order : x->row < y->row ? -1 : x->row > y->row;
-}
-
-static int group_by_allocator(const hl_view *view, groups *g)
-{
-    for (uint32_t i = 0; i < view->model->stats.n; i++) {
-        const hl_stat *s = &view->model->stats.row[i];
-        group *to = hl_view_takes(view, s) ? group_named(g, s->allocator, strlen(s->allocator)) : NULL;
-        if (to)
-            add_stat(to, view, i);
-    }
-    if (g->n)
-        qsort(g->at, g->n, sizeof *g->at, heavier_group);
-    return 0;
-}
-
-static int group_by_thread(const hl_view *view, groups *g)
-{
-    const hl_model *m = view->model;
-    g->at = calloc(m->threads.n + 1, sizeof *g->at);
-    if (!g->at)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < m->threads.n; i++)
-        g->at[i] = (group){.name = m->threads.row[i].name, .bytes = strlen(m->threads.row[i].name), .row = i};
-    g->at[m->threads.n] = (group){.name = "(unknown)", .bytes = 9, .row = HL_NO_ROW};
-    for (uint32_t i = 0; i < m->stats.n; i++)
-        if (hl_view_takes(view, &m->stats.row[i]))
-            add_stat(&g->at[m->stats.row[i].thread < m->threads.n ? m->stats.row[i].thread : m->threads.n], view, i);
-    for (uint32_t i = 0; i <= m->threads.n; i++)
-        if (g->at[i].allocated.blocks || g->at[i].weight.bytes)
-            g->at[g->n++] = g->at[i];
-    if (g->n)
-        qsort(g->at, g->n, sizeof *g->at, heavier_group);
-    return 0;
-}
-
-/* "numpy" of numpy/core/numeric.py, "json" of json/decoder.py; the user's own files by their whole label. */
-static void name_module(const hl_file *file, const char **name, size_t *bytes)
-{
-    *name = file->label;
-    *bytes = strlen(file->label);
-    if (file->origin == HL_ORIGIN_FROZEN) {
-        *name = "(interpreter's frozen modules)";
-        *bytes = strlen(*name);
-        return;
-    }
-    if (file->origin == HL_ORIGIN_USER || file->label[0] == '/' || file->label[0] == '<')
-        return;
-    const char *slash = strchr(file->label, '/');
-    *bytes = slash ? (size_t)(slash - file->label) : *bytes;
-    if (*bytes > 3 && memcmp(file->label + *bytes - 3, ".py", 3) == 0)
-        *bytes -= 3;
-}
-
-/* Each stack belongs to the module of its innermost frame outside the standard library, else of its innermost frame. */
-static int group_by_module(const hl_view *view, groups *g)
-{
-    const hl_model *m = view->model;
-    uint32_t *of_file = calloc(m->files.n + 1, sizeof *of_file), *of_stack = calloc(m->stacks.n, sizeof *of_stack);
-    if (!of_file || !of_stack) {
-        free(of_file);
-        free(of_stack);
-        return -ENOMEM;
-    }
-    if (!group_named(g, "(no Python)", 11)) {
-        free(of_file);
-        free(of_stack);
-        return -ENOMEM;
-    }
-    for (uint32_t i = 0; i < m->files.n; i++) {
-        const char *name;
-        size_t bytes;
-        name_module(&m->files.row[i], &name, &bytes);
-        group *to = group_named(g, name, bytes);
-        of_file[i] = to ? (uint32_t)(to - g->at) : 0;
-    }
-    for (uint32_t i = 1; i < m->stacks.n; i++) {
-        const hl_stack *s = &m->stacks.row[i];
-        uint32_t function = s->frame == HL_NO_ROW ? HL_NO_ROW : m->frames.row[s->frame].function;
-        uint32_t file = function == HL_NO_ROW ? HL_NO_ROW : m->functions.row[function].file;
-        /* of_stack: a file row + 1, of a file outside the standard library if there is one */
-        of_stack[i] = of_stack[s->parent];
-        bool library = file != HL_NO_ROW && m->files.row[file].origin != HL_ORIGIN_USER &&
-                       m->files.row[file].origin != HL_ORIGIN_SITE;
-        bool above = of_stack[i] && m->files.row[of_stack[i] - 1].origin <= HL_ORIGIN_SITE;
-        if (file != HL_NO_ROW && !(library && above))
-            of_stack[i] = file + 1;
-    }
-    for (uint32_t i = 0; i < m->stats.n; i++) {
-        if (!hl_view_takes(view, &m->stats.row[i]))
-            continue;
-        uint32_t file = of_stack[m->stats.row[i].stack];
-        add_stat(&g->at[file ? of_file[file - 1] : 0], view, i);
-    }
-    free(of_file);
-    free(of_stack);
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < g->n; i++)
-        if (g->at[i].allocated.blocks || g->at[i].weight.bytes)
-            g->at[kept++] = g->at[i];
-    g->n = kept;
-    if (g->n)
-        qsort(g->at, g->n, sizeof *g->at, heavier_group);
-    return 0;
-}
-
-typedef int grouping(const hl_view *view, groups *g);
 
 /* ------------------------------------------------------------------------------------------------------------- text */
 
@@ -421,7 +266,7 @@ static void put_sizes(hl_report *r, const uint64_t buckets[HL_SIZE_BUCKETS])
     hl_grid_end(&grid);
 }
 
-static void put_groups(hl_report *r, const char *title, const char *column, grouping *by, uint32_t top)
+static void put_groups(hl_report *r, const char *title, const char *column, hl_grouping *by, uint32_t top)
 {
     hl_column columns[] = {
         {.title = "Bytes", .right = true, .style = HL_BOLD},
@@ -432,15 +277,16 @@ static void put_groups(hl_report *r, const char *title, const char *column, grou
         {.title = "Allocations", .right = true, .drop = 2},
         {.title = column, .least = 16},
     };
-    groups g = {0};
+    hl_groups g = {0};
     if (by(&r->view, &g) != 0) {
         r->out.failed = true;
+        free(g.at);
         return;
     }
     hl_report_heading(r, "%s", title);
     hl_grid grid = hl_grid_begin(&r->out, columns, 7);
     grid.indent = 2;
-    group rest = {0};
+    hl_group rest = {0};
     uint32_t others = 0;
     hl_weight total = r->view.total;
     for (uint32_t i = 0; i < g.n; i++) {
@@ -453,7 +299,7 @@ static void put_groups(hl_report *r, const char *title, const char *column, grou
             if (i + 1 < g.n)
                 continue;
         }
-        const group *row = others ? &rest : &g.at[i];
+        const hl_group *row = others ? &rest : &g.at[i];
         hl_grid_row(&grid);
         if (others)
             hl_grid_style(&grid, HL_DIM);
@@ -463,8 +309,8 @@ static void put_groups(hl_report *r, const char *title, const char *column, grou
         hl_grid_count(&grid, row->weight.blocks);
         hl_grid_size(&grid, row->allocated.bytes);
         hl_grid_count(&grid, row->allocated.blocks);
-        const hl_thread *thread =
-            by == group_by_thread && row->row != HL_NO_ROW && !others ? &r->model->threads.row[row->row] : NULL;
+        const hl_model_thread *thread =
+            by == hl_group_by_thread && row->row != HL_NO_ROW && !others ? &r->model->threads.row[row->row] : NULL;
         if (others)
             hl_grid_textf(&grid, "(%u others)", others);
         else if (thread && thread->tid)
@@ -500,7 +346,7 @@ static void put_processes(hl_report *r)
     hl_grid grid = hl_grid_begin(&r->out, columns, 4);
     grid.indent = 2;
     for (uint32_t i = 0; i < n && i < top; i++) {
-        const hl_process *p = &m->processes.row[ranked[i].row];
+        const hl_model_process *p = &m->processes.row[ranked[i].row];
         hl_grid_row(&grid);
         hl_grid_size(&grid, p->peak);
         hl_grid_size(&grid, p->allocated);
@@ -556,10 +402,10 @@ static int write_text(hl_report *r, const totals *t, const rss_parts *parts, con
         hl_report_heading(r, "Lines by number of allocations");
         put_top_lines(r, counts, true, allocated.total);
         put_sizes(r, buckets);
-        put_groups(r, "Allocators", "Allocator", group_by_allocator, 20);
-        put_groups(r, "Modules (of the innermost frame outside the standard library)", "Module", group_by_module, 8);
+        put_groups(r, "Allocators", "Allocator", hl_group_by_allocator, 20);
+        put_groups(r, "Modules (of the innermost frame outside the standard library)", "Module", hl_group_by_module, 8);
         if (r->model->threads.n > 1)
-            put_groups(r, "Threads", "Thread (id)", group_by_thread, 8);
+            put_groups(r, "Threads", "Thread (id)", hl_group_by_thread, 8);
         if (r->model->processes.n > 1 && r->view.process == HL_NO_ROW)
             put_processes(r);
         put_notes(r);
@@ -603,17 +449,17 @@ static void json_lines(hl_report *r, hl_json *json, const char *key, const hl_vi
     free(sites);
 }
 
-static void json_groups(hl_report *r, hl_json *json, const char *key, grouping *by)
+static void json_groups(hl_report *r, hl_json *json, const char *key, hl_grouping *by)
 {
-    groups g = {0};
+    hl_groups g = {0};
     if (by(&r->view, &g) != 0)
         r->out.failed = true;
     hl_json_array(json, key);
     for (uint32_t i = 0; i < g.n; i++) {
         hl_json_row(json, NULL);
         hl_json_bytes(json, "name", g.at[i].name, g.at[i].bytes);
-        if (by == group_by_thread && g.at[i].row != HL_NO_ROW) {
-            const hl_thread *t = &r->model->threads.row[g.at[i].row];
+        if (by == hl_group_by_thread && g.at[i].row != HL_NO_ROW) {
+            const hl_model_thread *t = &r->model->threads.row[g.at[i].row];
             if (t->tid)
                 hl_json_int(json, "tid", t->tid);
             else
@@ -666,7 +512,7 @@ static void json_sizes(hl_json *json, const uint64_t buckets[HL_SIZE_BUCKETS])
 static int write_json(hl_report *r, const totals *t, const rss_parts *parts, const uint64_t buckets[HL_SIZE_BUCKETS])
 {
     const hl_model *m = r->model;
-    const hl_process *only = r->view.process == HL_NO_ROW ? NULL : &m->processes.row[r->view.process];
+    const hl_model_process *only = r->view.process == HL_NO_ROW ? NULL : &m->processes.row[r->view.process];
     int64_t end_ns = hl_model_number(m, "root_end_ns", -1), number = hl_model_number(m, "signal", -1);
     hl_json json = hl_report_json(r, "heapline.stats/1");
     hl_out verdict;
@@ -716,9 +562,9 @@ static int write_json(hl_report *r, const totals *t, const rss_parts *parts, con
     json_lines(r, &json, "top_by_count", &allocated, true);
     hl_view_release(&allocated);
     json_sizes(&json, buckets);
-    json_groups(r, &json, "by_allocator", group_by_allocator);
-    json_groups(r, &json, "by_module", group_by_module);
-    json_groups(r, &json, "by_thread", group_by_thread);
+    json_groups(r, &json, "by_allocator", hl_group_by_allocator);
+    json_groups(r, &json, "by_module", hl_group_by_module);
+    json_groups(r, &json, "by_thread", hl_group_by_thread);
     hl_json_array(&json, "notes");
     for (uint32_t i = 0; i < m->notes.n; i++)
         hl_json_text(&json, NULL, m->notes.row[i].text);

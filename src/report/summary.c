@@ -115,7 +115,7 @@ static void write_text(hl_report *r, const row *rows, uint32_t n)
             rest.blocks += rows[i].own.blocks;
             continue;
         }
-        const hl_function *f = rows[i].function == HL_NO_ROW ? NULL : &m->functions.row[rows[i].function];
+        const hl_model_function *f = rows[i].function == HL_NO_ROW ? NULL : &m->functions.row[rows[i].function];
         hl_grid_row(&grid);
         hl_grid_size(&grid, rows[i].total.bytes);
         hl_grid_share(&grid, rows[i].total.bytes, total.bytes);
@@ -165,7 +165,7 @@ static void write_json(hl_report *r, const row *rows, uint32_t n)
             rest.blocks += rows[i].own.blocks;
             continue;
         }
-        const hl_function *f = rows[i].function == HL_NO_ROW ? NULL : &m->functions.row[rows[i].function];
+        const hl_model_function *f = rows[i].function == HL_NO_ROW ? NULL : &m->functions.row[rows[i].function];
         hl_json_row(&json, NULL);
         hl_json_text(&json, "function", f ? f->name : hl_site_function(m, rows[i].special));
         hl_json_text(&json, "file", f && f->file != HL_NO_ROW ? m->files.row[f->file].path : "");

@@ -22,7 +22,7 @@ static int write_fragments(fragments *f, const hl_model *m)
         return -ENOMEM;
     for (uint32_t i = 0; i < m->sites.n; i++) {
         f->begin[i] = f->text.bytes;
-        const hl_file *file = hl_site_file(m, i);
+        const hl_model_file *file = hl_site_file(m, i);
         const char *function = hl_site_function(m, i), *path = file ? file->path : "";
         hl_out_put(&f->text, "\"function\": ");
         hl_json_quote(&f->text, function, strlen(function));
@@ -52,7 +52,7 @@ static int write_json(hl_report *r)
         hl_out *out = &r->out;
         hl_json_array(&json, "rows");
         for (uint32_t i = 0; i < n; i++) {
-            const hl_stack *stack = &m->stacks.row[ranked[i].row];
+            const hl_model_stack *stack = &m->stacks.row[ranked[i].row];
             if (r->rows && i >= r->rows) {
                 rest.bytes += ranked[i].weight.bytes;
                 rest.blocks += ranked[i].weight.blocks;
@@ -109,7 +109,7 @@ static void write_csv(hl_report *r, const hl_ranked *ranked, uint32_t n)
     hl_out_put(&r->out, "bytes,count,file,line,function\r\n");
     for (uint32_t i = 0; i < n && (!r->rows || i < r->rows); i++) {
         uint32_t site = ranked[i].row;
-        const hl_file *file = hl_site_file(r->model, site);
+        const hl_model_file *file = hl_site_file(r->model, site);
         hl_outf(&r->out, "%llu,%llu,", (unsigned long long)ranked[i].weight.bytes,
                 (unsigned long long)ranked[i].weight.blocks);
         hl_csv_cell(&r->out, file ? file->path : "");
@@ -170,7 +170,7 @@ static int by_place(const void *a, const void *b, void *model)
 {
     const hl_ranked *x = a, *y = b;
     const hl_model *m = model;
-    const hl_file *f = hl_site_file(m, x->row), *g = hl_site_file(m, y->row);
+    const hl_model_file *f = hl_site_file(m, x->row), *g = hl_site_file(m, y->row);
     int order = strcmp(f ? f->path : "", g ? g->path : "");
     int32_t i = m->sites.row[x->row].line, j = m->sites.row[y->row].line;
     if (order == 0)

@@ -151,7 +151,7 @@ static void put_peak_mark(hl_report *r, const plot *p, uint64_t peak, uint64_t p
 
 static void own_peak(const hl_report *r, uint64_t *peak, uint64_t *peak_ns)
 {
-    const hl_process *only = r->view.process == HL_NO_ROW ? NULL : &r->model->processes.row[r->view.process];
+    const hl_model_process *only = r->view.process == HL_NO_ROW ? NULL : &r->model->processes.row[r->view.process];
     *peak = only ? only->peak : r->model->peak;
     *peak_ns = only ? only->peak_ns : r->model->peak_ns;
 }

@@ -50,7 +50,7 @@ static int build(tree *t, const hl_view *view, bool leaf)
     *t = (tree){.row = calloc(1, sizeof *t->row), .n = 1};
     int error = of_stack && t->row ? 0 : -ENOMEM;
     for (uint32_t i = 1; i < m->stacks.n && !error; i++) {
-        const hl_stack *s = &m->stacks.row[i];
+        const hl_model_stack *s = &m->stacks.row[i];
         uint32_t above = of_stack[s->parent], site = leaf ? s->leaf : s->yours;
         bool own_node = leaf ? s->kind != HL_STACK_ROOT : s->yours == s->leaf || above == 0;
         of_stack[i] = own_node ? add_node(t, &map, above, site) : above;
@@ -200,7 +200,7 @@ static void draw_weights(drawing *d, uint32_t at)
 static void draw_name(drawing *d, const char *branch, uint32_t site)
 {
     const hl_model *m = d->report->model;
-    const hl_file *file = hl_site_file(m, site);
+    const hl_model_file *file = hl_site_file(m, site);
     const char *function = hl_site_function(m, site);
     int32_t line = m->sites.row[site].line;
     char name[512];

@@ -104,7 +104,7 @@ void hl_verdict_ending(const hl_model *m, hl_out *out) { put_ending(m, ending_of
 
 void hl_verdict_place(const hl_model *m, uint32_t site, hl_out *out)
 {
-    const hl_file *file = hl_site_file(m, site);
+    const hl_model_file *file = hl_site_file(m, site);
     const char *function = hl_site_function(m, site);
     if (file) {
         hl_out_clean(out, file->label, strlen(file->label));
@@ -276,7 +276,7 @@ static int write_lines(hl_model *m, const char *path, const hl_verdict_seen *see
     char size[HL_NUMBER_BYTES], count[HL_NUMBER_BYTES], time[HL_NUMBER_BYTES];
     uint64_t live = 0, blocks = 0, allocated = 0, allocations = 0;
     for (uint32_t i = 0; i < m->processes.n; i++) {
-        const hl_process *p = &m->processes.row[i];
+        const hl_model_process *p = &m->processes.row[i];
         live += p->live;
         blocks += p->live_blocks;
         allocated += p->allocated;

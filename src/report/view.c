@@ -16,7 +16,7 @@ bool hl_view_takes(const hl_view *view, const hl_stat *stat)
         return true;
     if (stat->thread == HL_NO_ROW)
         return false;
-    const hl_thread *thread = &view->model->threads.row[stat->thread];
+    const hl_model_thread *thread = &view->model->threads.row[stat->thread];
     char tid[24];
     snprintf(tid, sizeof tid, "%lld", (long long)thread->tid);
     return strcmp(thread->name, view->selection.thread) == 0 ||
@@ -28,7 +28,7 @@ static uint32_t process_with(const hl_model *m, int64_t pid)
 {
     uint32_t found = HL_NO_ROW;
     for (uint32_t i = 0; i < m->processes.n; i++) {
-        const hl_process *p = &m->processes.row[i];
+        const hl_model_process *p = &m->processes.row[i];
         if (p->pid == pid && (found == HL_NO_ROW || p->allocated > m->processes.row[found].allocated))
             found = i;
     }
@@ -81,7 +81,7 @@ static int weigh_by_time(hl_view *view, char *why, size_t why_bytes)
         uint32_t row = stat_row(m, sqlite3_column_int64(cells, 0));
         if (row == HL_NO_ROW)
             continue;
-        const hl_process *p = &m->processes.row[m->stats.row[row].process];
+        const hl_model_process *p = &m->processes.row[m->stats.row[row].process];
         bool ended = strcmp(p->ended, "running") != 0 && p->end_ns <= boundary_ns;
         if (ended || !hl_view_takes(view, &m->stats.row[row]))
             continue;
@@ -231,7 +231,7 @@ static bool heap_at(const hl_view *view, uint64_t *bytes)
         return false;
     *bytes = 0;
     for (uint32_t i = 0; i < m->processes.n; i++) {
-        const hl_process *p = &m->processes.row[i];
+        const hl_model_process *p = &m->processes.row[i];
         if ((view->process != HL_NO_ROW && view->process != i) ||
             (strcmp(p->ended, "running") != 0 && p->end_ns <= boundary_ns))
             continue;
@@ -258,7 +258,7 @@ bool hl_view_check(const hl_view *view, uint64_t *expected_bytes)
     }
     *expected_bytes = 0;
     for (uint32_t i = 0; i < m->processes.n; i++) {
-        const hl_process *p = &m->processes.row[i];
+        const hl_model_process *p = &m->processes.row[i];
         if (view->process == HL_NO_ROW || view->process == i)
             *expected_bytes += view->selection.moment == HL_AT_PEAK     ? p->peak
                                : view->selection.moment == HL_ALLOCATED ? p->allocated

@@ -178,12 +178,12 @@ static void yours_is_the_innermost_frame_of_a_user_file(void **state)
     for (uint32_t i = 1; i < m->stacks.n; i++) {
         uint32_t expected = HL_NO_ROW;
         for (uint32_t at = i; at && expected == HL_NO_ROW; at = m->stacks.row[at].parent) {
-            const hl_file *file =
+            const hl_model_file *file =
                 m->stacks.row[at].kind == HL_STACK_PYTHON ? hl_site_file(m, m->stacks.row[at].leaf) : NULL;
             if (file && file->origin == HL_ORIGIN_USER && file->path[0] != '<')
                 expected = m->stacks.row[at].leaf;
         }
-        const hl_file *file = hl_site_file(m, m->stacks.row[i].yours);
+        const hl_model_file *file = hl_site_file(m, m->stacks.row[i].yours);
         if (expected != HL_NO_ROW && file && file->path[0] != '<') {
             assert_int_equal(m->stacks.row[i].yours, expected);
             seen += expected != m->stacks.row[i].leaf;

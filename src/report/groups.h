@@ -1,0 +1,29 @@
+/*
+ * groups.h - a view's weights by a name: of the allocator, the thread, the module. What `stats` shows below its lines.
+ */
+#ifndef HL_REPORT_GROUPS_H
+#define HL_REPORT_GROUPS_H
+
+#include "model.h"
+
+/* Weights of the view and of everything allocated, by a name. */
+typedef struct hl_group {
+    const char *name;
+    size_t bytes; /* of the name */
+    hl_weight weight, allocated;
+    uint32_t row;
+} hl_group;
+
+typedef struct hl_groups {
+    hl_group *at;
+    uint32_t n;
+} hl_groups;
+
+/* Fills `g`, which must be zeroed, the heaviest first; its array is from malloc, also after an error (-ENOMEM). Names belong
+ * to the model. */
+typedef int hl_grouping(const hl_view *view, hl_groups *g);
+hl_grouping hl_group_by_allocator;
+hl_grouping hl_group_by_thread; /* row: of the model's threads, HL_NO_ROW for the unknown one */
+hl_grouping hl_group_by_module; /* of the innermost frame outside the standard library, else of the innermost */
+
+#endif
