@@ -197,6 +197,7 @@ typedef struct hl_books {
     bool coarsened;     /* the profile needs everything anew: ticks doubled or rows folded */
     uint64_t folded_stacks;
     uint32_t stacks_kept; /* the budget */
+    uint32_t rows_folded; /* rows that the last folding left */
     uint32_t forwarded;   /* rows that others have taken over and whose cells are not yet renumbered */
 
     hl_pieces pieces;     /* room for mapping.c */

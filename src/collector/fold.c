@@ -5,6 +5,9 @@
  * allocated bytes, live bytes and peaks, added up), so a kept node's ancestors are kept, and what goes are whole subtrees:
  * their rows are added up in a child "(deeper)" of the nearest kept ancestor. Sums at kept nodes stay exact, to the byte.
  *
+ * A node has a row for each thread of each process that was there. Where these are many, fewer nodes are kept, so that rows
+ * have a bound, too; and each folding waits until there are half as many rows more than the last one left.
+ *
  * A folded row's number may stand in live blocks. Such a row only points to the one that took over, until the last of
  * these blocks is gone, or until a sweep of the tables of live blocks has written the new number into them: then the
  * number is free. Sweeps come so seldom that they cost less than the folding.
@@ -17,6 +20,8 @@
 enum {
     STACKS_KEPT = 64 << 10,
     ROWS_AT_MOST = 96 << 10,
+    ROWS_KEPT = 8 * STACKS_KEPT,
+    MOST_ROUNDS = 8,
     NODES_AT_MOST = 128 << 10,
     BLOCKS_A_TOMBSTONE =
         32,            /* folded rows that live blocks may still name: a quarter of the budget, and so many more */
@@ -188,18 +193,18 @@ static void tell_names_and_readers(folding *f)
     }
 }
 
-void hl_fold(hl_books *books)
+static void fold_to(hl_books *books, uint32_t keep)
 {
     folding f = {.books = books, .old_count = books->tree.count};
     f.weight = hl_zeroed(f.old_count * sizeof *f.weight);
     f.target = hl_zeroed(f.old_count * sizeof *f.target);
     weigh(&f);
-    uint32_t keep = books->stacks_kept;
+    uint32_t chosen = keep;
     for (int i = 0; i < 4; i++) { /* "(deeper)" is a stack, too */
-        choose(&f, keep);
-        if (f.kept + f.deeper <= books->stacks_kept)
+        choose(&f, chosen);
+        if (f.kept + f.deeper <= keep)
             break;
-        keep = (uint32_t)((double)keep * books->stacks_kept / (f.kept + f.deeper) * 0.98);
+        chosen = (uint32_t)((double)chosen * keep / (f.kept + f.deeper) * 0.98);
     }
     renumber_nodes(&f);
     move_rows(&f);
@@ -209,11 +214,25 @@ void hl_fold(hl_books *books)
     hl_settle_forwarded(books);
 }
 
+void hl_fold(hl_books *books)
+{
+    uint32_t keep = books->stacks_kept, most = ROWS_KEPT / (STACKS_KEPT / books->stacks_kept);
+    fold_to(books, keep);
+    for (int i = 0; i < MOST_ROUNDS && books->rows.kept > most; i++) {
+        atomic_fetch_add(&books->session->progress, 1); /* it takes nothing now, and yet does not stand still */
+        keep = (uint32_t)((double)keep * most / books->rows.kept * 0.98);
+        fold_to(books, keep);
+    }
+    books->rows_folded = books->rows.kept;
+}
+
 bool hl_fold_is_due(const hl_books *books, bool at_the_end)
 {
     uint32_t scale = STACKS_KEPT / books->stacks_kept; /* tests have a smaller budget */
-    uint32_t rows = at_the_end ? STACKS_KEPT : ROWS_AT_MOST;
-    return books->rows.kept > rows / scale || books->tree.count > NODES_AT_MOST / scale;
+    if (at_the_end)
+        return books->rows.kept > STACKS_KEPT / scale || books->tree.count > NODES_AT_MOST / scale;
+    uint32_t rows = ROWS_AT_MOST / scale, grown = books->rows_folded + books->rows_folded / 2;
+    return books->rows.kept > (grown > rows ? grown : rows) || books->tree.count > NODES_AT_MOST / scale;
 }
 
 /* ---------------------------------------------------------------------------------------------------- forwarded rows */

@@ -135,6 +135,42 @@ static void recursive_descents_fold_and_add_up(void **state)
     close_fixture(&f);
 }
 
+/* A row for each thread at each node: they have a bound, and folding does not become due again at once. */
+static void rows_of_many_threads_have_a_bound(void **state)
+{
+    enum { THREADS = 100, STACKS = BUDGET / 2, ROWS_AT_MOST = 8 * BUDGET };
+    (void)state;
+    fixture f;
+    open_fixture(&f, 0);
+    f.books->stacks_kept = BUDGET;
+    ring_process p = ring_join(f.mapped, getpid(), getppid(), 0);
+    uint32_t folds = 0;
+    for (int thread = 0; thread < THREADS; thread++) {
+        ring_writer w = ring_begin(&p, 1 + thread);
+        ring_code(&w, 0x1000, "a.py", "a");
+        for (uint32_t i = 0; i < STACKS; i++) {
+            w.stack = ring_node(&w, ring_root(&w), 0x1000, 4 + 2 * i, true);
+            ring_malloc(&w, AT(thread * STACKS + i), 10 + i);
+            f.now_ns += 10000;
+            if (i % 10)
+                continue;
+            read_all(&f);
+            if (hl_fold_is_due(f.books, false)) {
+                hl_fold(f.books);
+                folds++;
+                assert_true(f.books->rows.kept <= ROWS_AT_MOST);
+                assert_false(hl_fold_is_due(f.books, false));
+            }
+        }
+        ring_end(&w);
+    }
+    read_all(&f);
+    assert_true(folds > 2 && folds < 40);
+    assert_true(f.books->rows.kept <= ROWS_AT_MOST * 3 / 2 + 20);
+    assert_adds_up(&f);
+    close_fixture(&f);
+}
+
 /* Blocks of folded rows are freed long after: their numbers must not have been given away. */
 static void blocks_outlive_their_row(void **state)
 {
@@ -183,6 +219,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recursive_descents_fold_and_add_up),
+        cmocka_unit_test(rows_of_many_threads_have_a_bound),
         cmocka_unit_test(blocks_outlive_their_row),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
