@@ -458,10 +458,20 @@ static const char *not_loaded(const hl_books *books)
                : "it did not load libheapline.so, or found no way to the recording";
 }
 
-/* Why a child did not register, from what can be seen of its executable. */
+static bool is_in_other_pid_namespace(const hl_books *books, int32_t pid)
+{
+    char path[64];
+    struct stat info;
+    snprintf(path, sizeof path, "/proc/%d/ns/pid", pid);
+    return books->session->pid_namespace && stat(path, &info) == 0 && info.st_ino != books->session->pid_namespace;
+}
+
+/* Why a child did not register, from what can be seen of it. */
 static const char *reason_of(hl_books *books, int32_t pid)
 {
     char path[64];
+    if (is_in_other_pid_namespace(books, pid))
+        return "it is in another pid namespace";
     snprintf(path, sizeof path, "/proc/%d/exe", pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)

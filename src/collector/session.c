@@ -6,6 +6,7 @@
 #include <linux/memfd.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -43,6 +44,9 @@ int hl_session_create(hl_session **session, int *fd, const hl_session_options *o
     s->children = (uint8_t)options->children;
     s->marks = options->marks;
     s->wake_at = chunks / 2;
+    struct stat pid_namespace;
+    if (stat("/proc/self/ns/pid", &pid_namespace) == 0)
+        s->pid_namespace = pid_namespace.st_ino;
     if (preload_bytes)
         memcpy(s->preload, options->preload, preload_bytes);
     for (uint32_t i = 0; i < chunks; i++) {

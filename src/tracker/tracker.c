@@ -11,6 +11,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ------------------------------------------------------------------------------------------- the process slot */
@@ -105,8 +106,22 @@ static hl_wire_process *claim_process(hl_session *s, uint32_t *index)
     }
 }
 
-/* Takes and fills a slot; it is told that nothing is recorded, until hl_tracker_set_recording. */
-static bool open_process(uint32_t born_by, int32_t parent_pid)
+/* A forked child's texts are its parent's: no system call, as the program may have forbidden all but a few by now
+ * (seccomp). False: the parent's slot is another's already. */
+static bool describe_as(hl_wire_process *p, const hl_wire_process *parent, int32_t parent_pid)
+{
+    if (!parent || parent == p)
+        return false;
+    uint32_t seed = parent->seed;
+    memcpy(p->executable, parent->executable, sizeof p->executable);
+    memcpy(p->command, parent->command, sizeof p->command);
+    atomic_thread_fence(memory_order_acquire);
+    return parent->pid == parent_pid && parent->seed == seed;
+}
+
+/* Takes and fills a slot; it is told that nothing is recorded, until hl_tracker_set_recording. `parent` is the slot of the
+ * process that was forked; NULL: the image is a new one. */
+static bool open_process(uint32_t born_by, int32_t parent_pid, const hl_wire_process *parent)
 {
     hl_session *s = hl_tracker.session;
     hl_wire_process *p = claim_process(s, &hl_tracker.process_index);
@@ -126,7 +141,8 @@ static bool open_process(uint32_t born_by, int32_t parent_pid)
     atomic_store(&p->exit_status, 0);
     atomic_store(&p->lost, 0);
     begin_texts(p);
-    describe(p);
+    if (!describe_as(p, parent, parent_pid))
+        describe(p);
     p->reason[0] = '\0';
     end_texts(p);
     return true;
@@ -167,7 +183,7 @@ void hl_tracker_lose(uint64_t events)
 /* Maps the memory at `locator`; NULL when it is not there, not ours to open, or of another version. */
 static hl_session *map_session(const char *locator)
 {
-    long fd = hl_os_call(SYS_openat, AT_FDCWD, (long)locator, O_RDWR | O_CLOEXEC, 0, 0, 0);
+    long fd = hl_os_call(SYS_openat, AT_FDCWD, (long)locator, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0, 0, 0);
     if (fd < 0)
         return NULL;
     hl_session head = {0}; /* the part that never changes is all that is looked at */
@@ -181,6 +197,15 @@ static hl_session *map_session(const char *locator)
     }
     hl_os_call(SYS_close, fd, 0, 0, 0, 0, 0);
     return s;
+}
+
+/* Pids there are not those that the collector sees: it would watch some other process. */
+static bool is_in_other_pid_namespace(const hl_session *s)
+{
+    struct stat own;
+    return s->pid_namespace &&
+           hl_os_call(SYS_newfstatat, AT_FDCWD, (long)"/proc/self/ns/pid", (long)&own, 0, 0, 0) == 0 &&
+           own.st_ino != s->pid_namespace;
 }
 
 static bool is_root_pid(const hl_session *s) { return s->root_pid == 0 || s->root_pid == (uint32_t)hl_tracker.pid; }
@@ -257,7 +282,7 @@ static void join(void)
     if (!s)
         return;
     hl_environment_clean_preload(s->preload);
-    if (atomic_load(&s->ended)) {
+    if (atomic_load(&s->ended) || is_in_other_pid_namespace(s)) {
         hl_os_give_back(s, s->bytes);
         return;
     }
@@ -265,7 +290,7 @@ static void join(void)
     const char *reason = reason_not_to_record(s);
     if (reason && !is_root_pid(s) && !atomic_load(&s->began)) /* what a shell script runs on its way to Python */
         return;
-    if (!open_process(0, hl_os_parent_pid()))
+    if (!open_process(0, hl_os_parent_pid(), NULL))
         return;
     hl_os_allow_membarrier();
     hl_watch_exit();
@@ -309,6 +334,7 @@ void hl_tracker_forked(void)
         return;
     int saved = errno;
     hl_session *s = hl_tracker.session;
+    const hl_wire_process *parent = hl_tracker.process;
     hl_tracker.live.on = 0; /* where the kernel could not do it */
     hl_self = NULL;
     hl_tracker.pid = pid;
@@ -318,15 +344,17 @@ void hl_tracker_forked(void)
     atomic_store(&hl_tracker.state, HL_JOINING);
     bool unlisted = !was_recorded && !atomic_load(&s->began);
     hl_tracker.process = NULL;
-    if (atomic_load(&s->ended) || unlisted || !open_process(HL_CHILD_FORK, parent_pid)) {
+    if (hl_os_parent_pid() == 0) { /* the first of a pid namespace: see is_in_other_pid_namespace */
+        hl_tracker.session = NULL;
+        atomic_store(&hl_tracker.state, HL_QUIET);
+    } else if (atomic_load(&s->ended) || unlisted || !open_process(HL_CHILD_FORK, parent_pid, parent)) {
         atomic_store(&hl_tracker.state, HL_QUIET);
     } else if (!was_recorded) {
         stay_quiet("its parent is not recorded");
     } else if (s->children == HL_CHILDREN_NONE) {
         stay_quiet("a child process (--children=none)");
     } else {
-        hl_os_allow_membarrier();
-        begin_recording();
+        begin_recording(); /* what hl_os_allow_membarrier said holds for children too */
     }
     errno = saved;
 }

@@ -38,7 +38,7 @@
 #include <stdint.h>
 
 enum {
-    HL_WIRE_VERSION = 1,
+    HL_WIRE_VERSION = 2,
     HL_MAX_PROCESSES = 1024, /* alive at the same time; slots are used again */
     HL_MAX_WRITERS = 4096,   /* threads and lanes alive at the same time, of all processes */
     HL_WRITER_BYTES = 2048,
@@ -194,7 +194,8 @@ typedef struct hl_session {
     char preload[1024]; /* path of libheapline.so, for LD_PRELOAD of children */
     uint8_t root_any;   /* root_pid is recorded whatever it is (`heapline run -- ./server`); else from its Python image
                                  on (`heapline run app.py`, where python3 may be a shell script that execs it) */
-    char reserved[879];
+    char reserved[871];
+    uint64_t pid_namespace; /* inode of the collector's: pids of another mean nothing here; 0: not known */
 
     _Alignas(64) _Atomic uint64_t pool;      /* free chunks, a stack: tag << 32 | index + 1 of the first */
     _Alignas(64) _Atomic uint32_t collector; /* life sign, see above */
@@ -206,7 +207,7 @@ typedef struct hl_session {
     _Atomic uint32_t processes_used; /* slots used so far: a bound for scans */
     _Atomic uint32_t writers_used;
     _Atomic uint32_t seeds;    /* next process seed */
-    _Atomic uint64_t progress; /* counts passes that applied something: a collector that stands still is seen */
+    _Atomic uint64_t progress; /* passes that applied something, foldings: a collector that stands still is seen */
     /* From the foreground parent to the collector, and back. */
     _Atomic uint32_t root_ended; /* futex: 1 once root_status holds the program's wait status */
     _Atomic int32_t root_status;
