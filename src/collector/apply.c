@@ -52,6 +52,10 @@ hl_row *hl_row_refresh(hl_books *books, hl_process *process, uint32_t row)
     if (books->rows.row[row].stamp == HL_STAMP_FORWARD)
         row = hl_row_forwarded(books, row, false);
     hl_row *r = &books->rows.row[row];
+    if (process->tree_seen != books->tree_number) { /* only when it is not at work */
+        process->tree_seen = books->tree_number;
+        hl_process_stamp(process);
+    }
     if (r->stamp == process->stamp)
         return r;
     uint64_t live = r->allocated - r->freed;
@@ -62,7 +66,7 @@ hl_row *hl_row_refresh(hl_books *books, hl_process *process, uint32_t row)
         r->peak_number = process->peak_number;
     }
     if (r->tree_number != books->tree_number) {
-        bool there = process->ended == HL_ENDED_RUNNING || process->end_tree_number == books->tree_number;
+        bool there = !process->left || process->end_tree_number == books->tree_number;
         r->tree_peak = there ? live : 0;
         r->tree_blocks = there ? blocks : 0;
         r->tree_number = books->tree_number;
@@ -208,6 +212,10 @@ static void end_move(hl_books *books, hl_reader *reader, uint64_t key, uint64_t 
 
 void hl_apply_release_all(hl_books *books, hl_image *image)
 {
+    if (image->released)
+        return;
+    image->released = true;
+    hl_process *before = hl_books_put_to_work(books, image->process);
     for (uint64_t i = 0; i <= image->live.last; i++) {
         hl_block block = image->live.slots[i];
         if (block.where)
@@ -217,10 +225,13 @@ void hl_apply_release_all(hl_books *books, hl_image *image)
         hl_reader *reader = books->readers[books->active[i]];
         if (reader->image == image && reader->moving && reader->moving_known)
             hl_release(books, image->process, &reader->moved, full_size(image, &reader->moved));
+        if (reader->image == image)
+            reader->moving = false;
     }
     hl_map_release_all(books, image);
     hl_live_release(&image->live);
     hl_live_init(&image->live);
+    hl_books_put_to_work(books, before);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- words */

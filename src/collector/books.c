@@ -72,5 +72,5 @@ void hl_books_new_epoch(hl_books *books)
 {
     books->epoch++;
     for (uint32_t i = books->first_running; i < books->process_count; i++)
-        hl_process_stamp(books, books->processes[i]);
+        hl_process_stamp(books->processes[i]);
 }

@@ -5,9 +5,9 @@
  * its place, and each has its own slot on the wire, its own live blocks and its own names for call tree nodes. A writer is
  * a ring on the wire; a reader is our end of it.
  *
- * Files: reader.c (rings -> words in order), apply.c (words -> books), announce.c (words that announce things),
- * mapping.c (words about mappings), process.c (processes and images), threads.c, rows.c, tree.c, names.c, live.c, maps.c,
- * cells.c, ticks.c, fold.c, sampler.c, checkpoint.c, collect.c.
+ * Files: reader.c (rings -> words in order), apply.c (words -> books), peak.c (the tree's peak), announce.c (words that
+ * announce things), mapping.c (words about mappings), process.c (processes and images), threads.c, rows.c, tree.c, names.c,
+ * live.c, maps.c, cells.c, ticks.c, fold.c, sampler.c, checkpoint.c, collect.c.
  */
 #ifndef HL_COLLECTOR_BOOKS_H
 #define HL_COLLECTOR_BOOKS_H
@@ -33,11 +33,14 @@ typedef struct hl_tick {
 typedef struct hl_process {
     /* Hot: what each event of the process touches. */
     uint64_t heap, high, low; /* live bytes; their extremes within the tick */
-    uint64_t peak, stamp;
+    uint64_t line;            /* while it is at work: the lesser of `high` and `tree_line` */
+    uint64_t peak, stamp;     /* stamp: see rows.h; never the same again */
     uint64_t allocations, frees, allocated;
     uint32_t peak_number;
-    bool rising; /* heap is at a peak that has no number yet */
-    uint64_t peak_blocks, peak_ns;
+    uint32_t
+        rising; /* HL_RISING: heap is at a peak that has no number yet; HL_TREE_RISING (at work): so is the tree's */
+    uint64_t tree_line; /* at work: heap above which the tree's peak is passed */
+    uint64_t tree_line_blocks, peak_blocks, peak_ns;
     /* Colder. */
     uint64_t inherited_frees, unknown_frees, waited_ns, lost;
     struct {
@@ -63,7 +66,9 @@ typedef struct hl_process {
     bool gone;         /* the kernel says that it has ended; perhaps not yet how */
     bool looked_for;   /* and all slots have been looked at since */
     uint64_t gone_ns;
-    uint32_t end_tree_number; /* number of the tree's last peak when it ended */
+    uint32_t tree_seen;       /* number of the tree's last peak that its stamp knows of */
+    uint32_t end_tree_number; /* the same when it left the tree */
+    bool left;                /* it has ended, as far as the tree's heap is concerned */
     bool changed;             /* since the last checkpoint */
     bool followed;            /* an image has registered */
     bool had_events;
@@ -96,6 +101,7 @@ typedef struct hl_group { /* a row of the profile's thread table: one thread, or
 
 typedef struct hl_image {
     hl_process *process;
+    uint64_t number; /* in the order in which they began */
     hl_live live;
     hl_maps maps;
     hl_names names;
@@ -104,6 +110,9 @@ typedef struct hl_image {
     uint32_t slot, facts;
     bool dead;     /* nothing more can come: its process has ended or is another image now */
     bool replaced; /* by exec: what it had alive is released */
+    bool released; /* and has been */
+    bool reading;  /* its words are being applied, further up the call stack */
+    bool read_out; /* its process was waited for */
     bool forked;   /* frees of blocks that it does not know are frees of its parent's blocks */
     bool noted_broken;
     uint32_t facts_read;
@@ -164,12 +173,14 @@ typedef struct hl_books {
     uint32_t first_running;             /* those before it have ended for good */
     hl_image *images[HL_MAX_PROCESSES]; /* by slot */
     uint32_t image_count, image_slots;  /* alive; slots looked at */
+    uint64_t image_number;              /* of the last one */
     hl_reader *readers[HL_MAX_WRITERS]; /* by slot */
     uint16_t active[HL_MAX_WRITERS];    /* the slots that have a reader */
     uint32_t active_count;
-    hl_waiting_reader heap[HL_MAX_WRITERS]; /* room for a pass */
-    uint8_t *chunk_held;                    /* by chunk: a reader stands in it */
-    hl_memo *memo;                          /* by hash of (thread, id) */
+    hl_waiting_reader heap[2 * HL_MAX_WRITERS]; /* room for a pass, and for images that are read out within it */
+    uint32_t heap_used, depth;
+    uint8_t *chunk_held; /* by chunk: a reader stands in it */
+    hl_memo *memo;       /* by hash of (thread, id) */
 
     hl_thread *threads;
     uint32_t thread_count, thread_room;
@@ -191,7 +202,13 @@ typedef struct hl_books {
     /* The curve. */
     uint32_t tick_ms, tick, tick_start_ms;
     int epoll; /* of the pidfds of running processes */
-    uint64_t tree_peak, tree_peak_ns, tree_peak_blocks, tree_bound, arena_peak, rss_peak;
+    uint64_t tree_bound, tick_left_high, arena_peak, rss_peak;
+    /* The tree's heap and peak: peak.c. */
+    hl_process *at_work;             /* whose events are being applied; null: nobody's */
+    bool tree_on;                    /* there has been a second process */
+    bool tree_rising;                /* nobody at work: the tree is at a peak that has no number yet */
+    uint64_t tree_heap, tree_blocks; /* of all processes that have not left; without the one at work */
+    uint64_t tree_peak, tree_peak_ns, tree_peak_blocks;
     uint32_t tree_number;
     uint32_t tick_rows; /* of all processes */
     bool coarsened;     /* the profile needs everything anew: ticks doubled or rows folded */
@@ -215,6 +232,9 @@ void hl_books_release(hl_books *books);
 
 /* One pass over all rings. Returns the number of words applied. `now_ns`: since the start of the recording. */
 uint64_t hl_books_pass(hl_books *books, uint64_t now_ns);
+/* Reads an image whose program has ended, or is another one by now, out of turn: before what comes after its end. False: it
+ * is being read already, by a caller's caller. Not before a pass has begun. */
+bool hl_books_read_out(hl_books *books, hl_image *image);
 /* Takes back the chunks of threads that have nothing unread. */
 void hl_books_reclaim(hl_books *books);
 /* The image is dead and its rings are read: frees its writers' slots, its chunks, its process slot. */
@@ -239,8 +259,8 @@ hl_row *hl_row_refresh(hl_books *books, hl_process *process, uint32_t row);
 uint32_t hl_reader_row(hl_books *books, hl_reader *reader, unsigned slot, unsigned allocator);
 /* Every live block and heap mapping is gone: exec. */
 void hl_apply_release_all(hl_books *books, hl_image *image);
-/* Stamps of all processes, and all memos, are out of date: a tick, a checkpoint, a peak of the tree. Also to be called when
- * names or rows have got another meaning. */
+/* Stamps of all processes, and all memos, are out of date: a tick, a checkpoint. Also to be called when names or rows have
+ * got another meaning. */
 void hl_books_new_epoch(hl_books *books);
 
 static inline hl_row *hl_row_touch(hl_books *books, hl_process *process, uint32_t row)
@@ -249,41 +269,30 @@ static inline hl_row *hl_row_touch(hl_books *books, hl_process *process, uint32_
     return __builtin_expect(r->stamp == process->stamp, 1) ? r : hl_row_refresh(books, process, row);
 }
 
-static inline void hl_process_stamp(hl_books *books, hl_process *process)
-{
-    process->stamp = (uint64_t)process->peak_number << 32 | books->epoch;
-}
+/* Rows that it touches from here on are refreshed first. */
+static inline void hl_process_stamp(hl_process *process) { process->stamp++; }
 
-/* The heap grows or shrinks by one event; before the event's row changes. */
-static inline void hl_process_close_peak(hl_books *books, hl_process *process)
-{
-    process->rising = false;
-    process->peak_number++;
-    hl_process_stamp(books, process);
-}
+enum { HL_RISING = 1, HL_TREE_RISING = 2 };
+
+/* The heap grows or shrinks by one event; before the event's row changes, and while the process is at work. Out of line
+ * (peak.c): what a new highest value, and the first event that is none after one, have to do. */
+void hl_process_rise(hl_books *books, hl_process *process);
+void hl_process_close_peaks(hl_books *books, hl_process *process);
 static inline void hl_process_grow(hl_books *books, hl_process *process, uint64_t bytes)
 {
-    process->heap += bytes;
-    if (process->heap > process->high) {
-        process->high = process->heap;
-        if (process->heap > process->peak) {
-            process->peak = process->heap;
-            process->rising = true;
-            process->peak_blocks = process->allocations - process->frees; /* callers have counted this one already */
-            process->peak_ns = books->now_ns;
-            return;
-        }
-    }
-    if (process->rising)
-        hl_process_close_peak(books, process);
+    uint64_t heap = process->heap += bytes;
+    if (heap > process->line)
+        hl_process_rise(books, process);
+    else if (__builtin_expect(process->rising != 0, 0))
+        hl_process_close_peaks(books, process);
 }
 static inline void hl_process_shrink(hl_books *books, hl_process *process, uint64_t bytes)
 {
-    if (process->rising)
-        hl_process_close_peak(books, process);
-    process->heap -= bytes;
-    if (process->heap < process->low)
-        process->low = process->heap;
+    if (__builtin_expect(process->rising != 0, 0))
+        hl_process_close_peaks(books, process);
+    uint64_t heap = process->heap -= bytes;
+    if (heap < process->low)
+        process->low = heap;
 }
 
 /* What an allocation and a free do to their row; the process's sums have been changed before. */
@@ -328,6 +337,16 @@ static inline void hl_release(hl_books *books, hl_process *process, const hl_blo
     hl_process_shrink(books, process, size);
     hl_row_release(books, process, block, size);
 }
+
+/* -------------------------------------------------------------------------------------------------------- peak.c */
+
+/* The process is the one whose events are applied from here on, until another one's or nobody's (null) are. Returns who was
+ * at work before. */
+hl_process *hl_books_put_to_work(hl_books *books, hl_process *process);
+/* A second process is about to be: the tree's peak so far is the first one's. */
+void hl_tree_peak_begin(hl_books *books);
+/* What it has alive is no longer in the tree's heap. */
+void hl_process_leave_tree(hl_books *books, hl_process *process);
 
 /* ---------------------------------------------------------------------------------------------------- announce.c */
 
@@ -392,7 +411,7 @@ void hl_settle_forwarded(hl_books *books);
 
 /* ------------------------------------------------------------------------------------------------------ ticks.c */
 
-/* Ends the ticks that are over at `now_ns`: rows of the curve, the tree's peak. */
+/* Ends the ticks that are over at `now_ns`: rows of the curve, the tree's bound. */
 void hl_ticks_advance(hl_books *books, uint64_t now_ns);
 /* Ends the process's part of the tick at hand, when it is over; at the very end, for all. */
 void hl_tick_close(hl_books *books, hl_process *process);

@@ -34,7 +34,7 @@ static void fill_meta(hl_books *books, hl_batch_meta *meta, bool final, bool sto
             meta->root_status = p->ended == HL_ENDED_EXIT ? p->exit_status << 8 : p->exit_status;
         }
     }
-    if (books->process_count == 1) {
+    if (!books->tree_on && books->process_count) {
         const hl_process *p = books->processes[0];
         meta->peak = meta->peak_bound = p->peak;
         meta->peak_ns = p->peak_ns;
@@ -136,12 +136,12 @@ static uint16_t share_sources(const hl_books *books, uint32_t row)
     const hl_row *r = &books->rows.row[row];
     const hl_process *process = books->processes[books->rows.key[row].process - 1];
     unsigned sources = !process->rising && r->peak_number == process->peak_number ? SHARE_SAVED : 0;
-    if (books->process_count == 1)
+    if (!books->tree_on)
         sources |= TREE_SHARE_IS_OWN;
-    else if (r->tree_number == books->tree_number)
-        sources |= TREE_SHARE_SAVED;
-    else if (process->ended != HL_ENDED_RUNNING && process->end_tree_number != books->tree_number)
+    else if (process->left && (books->tree_rising || process->end_tree_number != books->tree_number))
         sources |= TREE_SHARE_NONE;
+    else if (!books->tree_rising && r->tree_number == books->tree_number)
+        sources |= TREE_SHARE_SAVED;
     return (uint16_t)sources;
 }
 

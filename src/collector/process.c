@@ -137,6 +137,8 @@ static hl_text command_text(hl_books *books, int32_t pid)
 
 static hl_process *new_process(hl_books *books, int32_t pid)
 {
+    if (books->process_count == 1)
+        hl_tree_peak_begin(books);
     if (books->process_count == books->process_room) {
         books->process_room = books->process_room ? 2 * books->process_room : 16;
         books->processes = hl_resized(books->processes, books->process_room * sizeof *books->processes);
@@ -157,7 +159,8 @@ static hl_process *new_process(hl_books *books, int32_t pid)
         epoll_ctl(books->epoll, EPOLL_CTL_ADD, process->pidfd,
                   &(struct epoll_event){.events = EPOLLIN, .data.u32 = process->id});
     process->gone_ns = books->now_ns;
-    hl_process_stamp(books, process);
+    process->tree_seen = books->tree_number;
+    hl_process_stamp(process);
     if (pid == (int32_t)books->session->root_pid)
         hl_oom_begin(&books->oom, pid);
     if (!process->gone)
@@ -189,8 +192,15 @@ static void set_parent(hl_books *books, hl_process *process, const hl_process *p
 
 void hl_process_add_child(hl_books *books, hl_process *parent, int32_t pid, uint32_t born_by)
 {
-    hl_process *process = hl_process_of_pid(books, pid);
-    /* The child may have registered, and even ended, before its parent's word was read. */
+    hl_process *process = NULL;
+    /* The child may have registered, and even ended, before its parent's word was read; of two lives the first. */
+    for (uint32_t i = books->first_running; i < books->process_count && !process; i++) {
+        hl_process *p = books->processes[i];
+        if (p->pid == pid && !p->announced && !p->ended && p->parent == parent->id)
+            process = p;
+    }
+    if (!process)
+        process = hl_process_of_pid(books, pid);
     if (!process || process->announced || process == parent || (process->parent && process->parent != parent->id))
         process = new_process(books, pid);
     set_parent(books, process, parent, parent->pid);
@@ -232,10 +242,43 @@ void hl_process_status(hl_books *books, hl_process *process, int32_t wait_status
     }
 }
 
+/* It is gone, and so is what it had alive; what it did comes before what its parent does next. */
+static void end_in_tree(hl_books *books, hl_process *process)
+{
+    for (hl_image *next;;) {
+        next = NULL;
+        for (uint32_t i = 0; i < books->image_slots; i++) {
+            hl_image *image = books->images[i];
+            if (image && image->process == process && !image->read_out && (!next || image->number < next->number))
+                next = image;
+        }
+        if (!next)
+            break;
+        next->read_out = true;
+        if (!hl_books_read_out(books, next))
+            return;
+    }
+    hl_process_leave_tree(books, process);
+}
+
 void hl_process_waited(hl_books *books, hl_process *parent, int32_t pid, int32_t wait_status)
 {
-    hl_process *process = hl_process_of_pid(books, pid);
-    if (process && process != parent && !process->status_known && (WIFEXITED(wait_status) || WIFSIGNALED(wait_status)))
+    if (!WIFEXITED(wait_status) && !WIFSIGNALED(wait_status))
+        return;
+    hl_processes_discover(books); /* it may have begun since the pass did */
+    hl_process *process = NULL;
+    for (uint32_t i = 0; i < books->process_count; i++) { /* of two lives of a pid, the first is waited for first */
+        hl_process *p = books->processes[i];
+        if (p->pid == pid && p->parent == parent->id && !p->status_known && p != parent) {
+            process = p;
+            break;
+        }
+    }
+    if (process)
+        end_in_tree(books, process);
+    else
+        process = hl_process_of_pid(books, pid);
+    if (process && process != parent && !process->status_known)
         hl_process_status(books, process, wait_status);
 }
 
@@ -243,7 +286,7 @@ void hl_process_waited(hl_books *books, hl_process *parent, int32_t pid, int32_t
 static void end_process(hl_books *books, hl_process *process)
 {
     process->end_ns = books->now_ns;
-    process->end_tree_number = books->tree_number;
+    hl_process_leave_tree(books, process);
     hl_tick_close(books, process);
     hl_sampler_end(process);
     if (!process->status_known) {
@@ -316,6 +359,8 @@ static void begin_image(hl_books *books, uint32_t slot_number)
     if (pid <= 0 || born_by > HL_CHILD_CLONE)
         return;
     hl_process *process = hl_process_of_pid(books, pid);
+    if (process && process->left) /* its parent has seen its end: the pid is another's */
+        process = NULL;
     bool goes_on = process && !process->ended && !has_ended(process) &&
                    (born_by == 0 || (process->announced && !process->followed));
     if (!goes_on && process && !process->ended && process->announced && !process->followed && has_ended(process) &&
@@ -335,15 +380,18 @@ static void begin_image(hl_books *books, uint32_t slot_number)
     } else if (process->followed) {
         hl_books_mark(books, process->id, "exec", "");
     }
-    for (uint32_t i = 0; i < books->image_slots; i++) {
+    for (uint32_t i = 0; i < books->image_slots;
+         i++) { /* it was there until the exec, and all it did comes before this */
         hl_image *old = books->images[i];
         if (old && old->process == process && !old->dead) {
             old->dead = old->replaced = true;
-            old->top = UINT64_MAX;
+            if (hl_books_read_out(books, old))
+                hl_apply_release_all(books, old);
         }
     }
     hl_image *image = hl_zeroed(sizeof *image);
     image->process = process;
+    image->number = ++books->image_number;
     image->slot = slot_number;
     image->base = slot->base;
     image->facts = atomic_load(&slot->facts) - 1;
@@ -379,8 +427,10 @@ void hl_processes_discover(hl_books *books)
             read_facts(books, image);
         }
     }
-    for (uint32_t k = 0; k < count; k++)
-        begin_image(books, fresh[k]);
+    for (uint32_t k = 0; k < count; k++) {
+        if (!books->images[fresh[k]]) /* reading out what the one before it replaced may have found it, too */
+            begin_image(books, fresh[k]);
+    }
 }
 
 /* The image has been read to its end. */

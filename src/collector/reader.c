@@ -322,11 +322,45 @@ static void read_heads(hl_books *books)
     }
 }
 
+/* Parents before their children, and what was there before an exec before what came after. */
 static int by_image(const void *a, const void *b)
 {
     const hl_waiting_reader *x = a, *y = b;
-    uint32_t i = x->reader->image->slot, j = y->reader->image->slot;
+    uint64_t i = x->reader->image->number, j = y->reader->image->number;
     return (i > j) - (i < j);
+}
+
+bool hl_books_read_out(hl_books *books, hl_image *image)
+{
+    enum { DEEPEST = 64 }; /* a process waits for one that waited for one .. */
+    if (image->reading || books->depth == DEEPEST)
+        return false;
+    uint64_t top = image->top;
+    image->top = UINT64_MAX;
+    image->reading = true;
+    books->depth++;
+    discover_writers(books);
+    hl_waiting_reader *heap = books->heap + books->heap_used;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < books->active_count; i++) {
+        hl_reader *reader = books->readers[books->active[i]];
+        if (reader->image != image || reader->broken || !has_chunk(books, reader))
+            continue;
+        reader->h1 = reader->h2 = atomic_load(&hl_session_writer(books->session, reader->writer)->head);
+        reader->past_h1 = true;
+        uint64_t epoch;
+        if (next_epoch(books, reader, &epoch))
+            heap[n++] = (hl_waiting_reader){epoch, reader};
+    }
+    books->heap_used += n;
+    hl_process *before = hl_books_put_to_work(books, image->process);
+    apply_in_order(books, heap, n);
+    hl_books_put_to_work(books, before);
+    books->heap_used -= n;
+    books->depth--;
+    image->reading = false;
+    image->top = image->dead ? UINT64_MAX : top;
+    return true;
 }
 
 uint64_t hl_books_pass(hl_books *books, uint64_t now_ns)
@@ -372,6 +406,7 @@ uint64_t hl_books_pass(hl_books *books, uint64_t now_ns)
 
     if (n > 1 && books->image_count > 1)
         qsort(heap, n, sizeof *heap, by_image);
+    books->heap_used = n;
     for (uint32_t from = 0, to; from < n; from = to) {
         uint32_t kept = from;
         const hl_image *image = heap[from].reader->image;
@@ -381,9 +416,16 @@ uint64_t hl_books_pass(hl_books *books, uint64_t now_ns)
             if (next_epoch(books, reader, &epoch))
                 heap[kept++] = (hl_waiting_reader){epoch, reader};
         }
-        if (kept > from)
-            apply_in_order(books, heap + from, kept - from);
+        if (kept == from)
+            continue;
+        hl_image *at_work = heap[from].reader->image;
+        hl_books_put_to_work(books, at_work->process);
+        at_work->reading = true;
+        apply_in_order(books, heap + from, kept - from);
+        at_work->reading = false;
     }
+    hl_books_put_to_work(books, NULL);
+    books->heap_used = 0;
 
     for (uint32_t i = books->active_count; i-- > 0;) {
         if (books->readers[books->active[i]]->ended)

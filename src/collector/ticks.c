@@ -1,5 +1,5 @@
 /*
- * ticks.c - time: the curve of each process, and the peak of the tree.
+ * ticks.c - time: the curve of each process, and what is known of the tree only by ticks.
  *
  * A tick's row holds the heap at its end and its extremes within. Ticks in which nothing happened have no row. There are
  * never more than TICKS of them: then pairs are merged and a tick is twice as long.
@@ -96,29 +96,20 @@ static void double_ticks(hl_books *books)
     books->coarsened = true;
 }
 
-/* What the tree holds at the end of the tick. */
+/* What the tree holds at the end of the tick, and what it may have held within at most. */
 static void look_at_tree(hl_books *books)
 {
-    uint64_t heap = 0, blocks = 0, bound = 0, arena = 0, rss = 0;
+    uint64_t bound = books->tick_left_high, arena = 0, rss = 0;
+    books->tick_left_high = 0;
     for (uint32_t i = books->first_running; i < books->process_count; i++) {
         const hl_process *p = books->processes[i];
+        if (!p->left)
+            bound += p->high;
         if (p->ended)
             continue;
-        heap += p->heap;
-        blocks += p->allocations - p->frees;
-        bound += p->high;
         arena += p->maps[HL_MAP_ARENA].live;
         if (p->last_rss_kib != UINT32_MAX)
             rss += (uint64_t)p->last_rss_kib * 1024;
-    }
-    if (heap > books->tree_peak) {
-        books->tree_peak = heap;
-        books->tree_peak_blocks = blocks;
-        books->tree_peak_ns = books->now_ns;
-        if (books->process_count > 1) {
-            books->tree_number++;
-            hl_books_new_epoch(books);
-        }
     }
     if (bound > books->tree_bound)
         books->tree_bound = bound;

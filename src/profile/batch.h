@@ -23,8 +23,8 @@ typedef struct hl_text { /* UTF-8, not terminated; a null `at` means unknown */
     uint32_t bytes;
 } hl_text;
 
-/* Totals are of the whole tree; peak_bytes is the exact peak for one process, the highest sum at a tick's end for more
- * (then peak_bound_bytes, the sum of the ticks' highs, is an upper bound). */
+/* Totals are of the whole tree; peak is exact for one process, the highest sum in the order of the collector for more (then
+ * peak_bound, the sum of the ticks' highs, is an upper bound). */
 typedef struct hl_batch_meta {
     uint64_t now_ns; /* since the start of the recording */
     bool final;      /* nothing follows: all processes ended, or the recording was stopped */

@@ -158,7 +158,9 @@ for ending in ("os._exit(7)", "sys.exit(8)", "os.kill(os.getpid(), 9)", "os.abor
     ]
 
 
-def test_a_forked_child_counts_only_its_own(heapline, python):
+@pytest.mark.parametrize("seconds", [0, 0.1])
+def test_a_forked_child_counts_only_its_own(heapline, python, seconds):
+    """Also a child that lives for less than a tick is in the tree's peak, on top of what its parent holds meanwhile."""
     profile = heapline.run(
         HEAD
         + """
@@ -170,12 +172,14 @@ if pid == 0:
     def childs():
         return bytes(3_000_000)
     mine = childs()
-    time.sleep(0.1)  # a tree's peak is taken at ends of ticks
+    time.sleep(float(sys.argv[1]))
     del kept
     os._exit(0)
 os.waitpid(pid, 0)
+del kept
 """,
         python=python,
+        args=[seconds],
     )
     parent, child = rows_of(profile)
     assert profile.allocated(function="parents", callees=True).bytes >= 10_000_000
