@@ -1,4 +1,5 @@
 /* What profile.h promises: what is written can be read, and what is not a profile is told apart. */
+#include "profile_folder.h"
 #include "synthetic.h"
 
 #include <errno.h>
@@ -13,26 +14,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-static char directory[64], path[128];
-
-static int make_directory(void **state)
-{
-    (void)state;
-    strcpy(directory, "/tmp/heapline-test-XXXXXX");
-    if (!mkdtemp(directory))
-        return -1;
-    snprintf(path, sizeof path, "%s/a.heapline", directory);
-    return 0;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    return system(command);
-}
 
 static hl_profile *open_profile(void)
 {

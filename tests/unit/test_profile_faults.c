@@ -3,6 +3,7 @@
  * publish, the process at any moment of one. What must hold: no crash, an error in words, the last file whole, nothing left
  * beside it, and the same batch applied again gives what it would have given.
  */
+#include "profile_folder.h"
 #include "synthetic.h"
 
 #include <dirent.h>
@@ -74,26 +75,6 @@ static bool stop_failing(void)
 }
 
 /* ------------------------------------------------------------------------------------------------- a folder */
-
-static char directory[64], path[128];
-
-static int make_directory(void **state)
-{
-    (void)state;
-    strcpy(directory, "/tmp/heapline-test-XXXXXX");
-    if (!mkdtemp(directory))
-        return -1;
-    snprintf(path, sizeof path, "%s/a.heapline", directory);
-    return 0;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    return system(command);
-}
 
 static int files_in_directory(void)
 {

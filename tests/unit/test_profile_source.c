@@ -1,6 +1,7 @@
 /* Which source text goes into a profile, and whose code a file is. */
 #include "dictionary.h"
 #include "profile.h"
+#include "profile_folder.h"
 
 #include <setjmp.h>
 #include <sqlite3.h>
@@ -13,26 +14,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-static char directory[64], path[128];
-
-static int make_directory(void **state)
-{
-    (void)state;
-    strcpy(directory, "/tmp/heapline-test-XXXXXX");
-    if (!mkdtemp(directory))
-        return -1;
-    snprintf(path, sizeof path, "%s/a.heapline", directory);
-    return 0;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    return system(command);
-}
 
 static void origins_are_told_from_paths(void **state)
 {

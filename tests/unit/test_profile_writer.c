@@ -1,5 +1,6 @@
 /* What profile.h and batch.h promise of the writer: merging, upserts, complete batches, values out of all reason. */
 #include "profile.h"
+#include "profile_folder.h"
 #include "wire.h"
 
 #include <setjmp.h>
@@ -12,26 +13,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-static char directory[64], path[128];
-
-static int make_directory(void **state)
-{
-    (void)state;
-    strcpy(directory, "/tmp/heapline-test-XXXXXX");
-    if (!mkdtemp(directory))
-        return -1;
-    snprintf(path, sizeof path, "%s/a.heapline", directory);
-    return 0;
-}
-
-static int remove_directory(void **state)
-{
-    (void)state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", directory);
-    return system(command);
-}
 
 static hl_text text(const char *string) { return (hl_text){string, (uint32_t)strlen(string)}; }
 
