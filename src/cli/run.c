@@ -132,6 +132,15 @@ static uint64_t since_ns(int64_t start_unix_ns)
     return took_ns > 0 ? (uint64_t)took_ns : 0;
 }
 
+/* As people would name the file from here. */
+static const char *seen_from_here(const char *path)
+{
+    char here[PATH_MAX];
+    size_t bytes = getcwd(here, sizeof here) != NULL ? strlen(here) : 0;
+    bool below = bytes > 1 && strncmp(path, here, bytes) == 0 && path[bytes] == '/' && path[bytes + 1] != '-';
+    return below ? path + bytes + 1 : path;
+}
+
 static void say_the_end(hl_recorder *r, const char *output, int saved, hl_verdict_seen *seen)
 {
     if (saved == -EINTR) {
@@ -192,7 +201,7 @@ static int record(const run_options *o, const hl_target *t, hl_recorder *r, hl_p
     if (saved == -ECHILD && atomic_load(&r->session->stop))
         saved = 0; /* by heapline stop: the profile says so */
     if (!o->record.quiet)
-        say_the_end(r, output, saved, &seen);
+        say_the_end(r, seen_from_here(output), saved, &seen);
     return hl_foreground_end(status);
 }
 

@@ -28,7 +28,7 @@ def test_a_full_disk_ends_no_program(heapline, python, small_disk):
     run = heapline.run("print('done')\n", python=python, options=["-o", "small/x.heapline"], check=False)
     assert (run.exit, run.stdout) == (0, "done\n")
     assert run.stderr.splitlines() == [
-        f"heapline: {small_disk}/x.heapline: no space left on device: nothing of this recording could be saved"
+        "heapline: small/x.heapline: no space left on device: nothing of this recording could be saved"
     ]
     assert [path.name for path in small_disk.iterdir()] == ["filler"]
 
@@ -98,7 +98,7 @@ def test_the_verdict_is_never_of_an_older_recording(heapline, python, small_disk
     )
     assert run.exit == 5
     assert run.stderr.splitlines() == [
-        f"heapline: {small_disk}/x.heapline: no space left on device: nothing of this recording could be saved "
+        "heapline: small/x.heapline: no space left on device: nothing of this recording could be saved "
         "(the file there is of an earlier one)"
     ]
 
@@ -123,7 +123,9 @@ def test_the_verdict_says_how_it_ended(heapline, python, end, ending, label):
 def test_what_comes_next_can_be_typed(heapline, python):
     run = heapline.run("pass\n", python=python, options=["-o", "it's a file.heapline"])
     command = run.stderr.splitlines()[-1].partition("next:")[2].split(maxsplit=1)
-    shown = subprocess.run(f"{heapline.binary} {command[1]}", shell=True, capture_output=True, text=True)
+    shown = subprocess.run(
+        f"{heapline.binary} {command[1]}", shell=True, cwd=heapline.folder, capture_output=True, text=True
+    )
     assert shown.returncode == 0 and "ended well" in shown.stdout, run.stderr
 
 
