@@ -350,7 +350,9 @@ def test_an_unfit_interpreter_of_a_script_says_why(heapline, unfit):
 
 def test_a_static_program_that_executes_python_is_recorded_from_there(heapline, python, tmp_path, child):
     source = tmp_path / "between.c"
-    source.write_text("#include <unistd.h>\nint main(int n, char **v) { usleep(50000); execv(v[1], v + 1); return 9; }\n")
+    source.write_text(
+        "#include <unistd.h>\nint main(int n, char **v) { usleep(50000); execv(v[1], v + 1); return 9; }\n"
+    )
     if subprocess.run(["cc", "-static", "-o", tmp_path / "between", source], capture_output=True).returncode:
         pytest.skip("no static libc on this machine")
     profile = heapline.run(["--", "./between", python.path, "child.py", "3"], check=False)
@@ -367,7 +369,9 @@ def test_a_child_without_proc_runs_as_alone_and_is_listed(heapline, python):
         pytest.skip("needs the right to make mount namespaces")
     inside = "mount -t tmpfs none /proc; exec sleep 0.3"
     profile = heapline.run(
-        HEAD + f"assert subprocess.call(['unshare', '-m', 'sh', '-c', '{inside}']) == 0\n", python=python, options=["-q"]
+        HEAD + f"assert subprocess.call(['unshare', '-m', 'sh', '-c', '{inside}']) == 0\n",
+        python=python,
+        options=["-q"],
     )
     assert profile.stderr == ""
     row = rows_of(profile)[-1]
