@@ -155,9 +155,11 @@ static hl_process *new_process(hl_books *books, int32_t pid)
     process->changed = true;
     if (process->pidfd < 0 && errno == ESRCH)
         process->gone = true;
-    else if (process->pidfd >= 0)
-        epoll_ctl(books->epoll, EPOLL_CTL_ADD, process->pidfd,
-                  &(struct epoll_event){.events = EPOLLIN, .data.u32 = process->id});
+    else if (process->pidfd >= 0 && epoll_ctl(books->epoll, EPOLL_CTL_ADD, process->pidfd,
+                                              &(struct epoll_event){.events = EPOLLIN, .data.u32 = process->id})) {
+        close(process->pidfd); /* nobody would tell of its death: it is asked for by its pid instead */
+        process->pidfd = -1;
+    }
     process->gone_ns = books->now_ns;
     process->tree_seen = books->tree_number;
     hl_process_stamp(process);

@@ -1,8 +1,10 @@
 """`pip install .`: one wheel for every Python 3 of the platform, with the command and the library that it preloads."""
 
+import platform
 import subprocess
 import sys
 import venv
+import zipfile
 
 import pytest
 from pythons import ROOT, all_pythons
@@ -97,3 +99,56 @@ def test_it_records_a_python_that_has_no_heapline(environment, tmp_path, name):
         pytest.skip(f"CPython {name} is not on this machine")
     profile = Heapline(environment / "bin" / "heapline", tmp_path).run(PROGRAM, python=all_pythons()[name])
     assert profile.allocated(function="kept").bytes >= 3_000_017
+
+
+# Where libc had these inline until 2.33: with an old one the same source calls __xstat and the like.
+ONCE_INLINE = {"stat", "fstat", "lstat", "__libc_start_main"}
+
+
+def symbols(path):
+    """(name, version) of each symbol that a file needs, and of each that it has."""
+    text = subprocess.run(["readelf", "-W", "--dyn-syms", path], capture_output=True, text=True, check=True).stdout
+    needed, has = set(), set()
+    for words in (line.split() for line in text.splitlines()):
+        if len(words) >= 8 and "@" in words[7]:
+            name, _, version = words[7].partition("@")
+            (needed if words[6] == "UND" else has).add((name, version.lstrip("@")))
+    return needed, has
+
+
+def glibc(version):
+    return tuple(int(part) for part in version.removeprefix("GLIBC_").split("."))
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_the_sources_need_no_function_newer_than_glibc_2_17(heapline_binary):
+    """A release wheel is linked for 2.17 (tools/wheel.sh); each function that is called must have been there by then."""
+    libraries = set()
+    for line in subprocess.run(["ldd", heapline_binary], capture_output=True, text=True).stdout.splitlines():
+        if any(name in line for name in ("libc.so", "libm.so", "ld-linux", "libpthread")):
+            libraries.add(line.split()[-2])
+    oldest = {}
+    for library in libraries:
+        for name, version in symbols(library)[1]:
+            if version.startswith("GLIBC_2"):
+                oldest[name] = min(oldest.get(name, (9,)), glibc(version))
+    for path in (heapline_binary, heapline_binary.parent / "libheapline.so"):
+        needed = {name for name, version in symbols(path)[0] if version.startswith("GLIBC_")} - ONCE_INLINE
+        assert len(needed) > 20
+        assert {name: oldest[name] for name in needed if oldest[name] > (2, 17)} == {}
+
+
+def test_the_check_of_release_wheels_tells_good_from_bad(wheel, tmp_path):
+    def check(glibc, path):
+        return subprocess.run(
+            [sys.executable, ROOT / "tools" / "wheel_check.py", "--glibc", glibc, "--processor", platform.machine(), path],
+            capture_output=True,
+            text=True,
+        )
+
+    assert check("2.99", wheel).returncode == 0
+    finished = check("2.2", wheel)
+    assert finished.returncode == 1 and "libheapline.so: needs symbols of GLIBC_" in finished.stdout
+    empty = tmp_path / "empty.whl"
+    zipfile.ZipFile(empty, "w").close()
+    assert check("2.99", empty).returncode == 1
