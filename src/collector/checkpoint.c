@@ -100,8 +100,13 @@ void hl_checkpoint_begin(hl_checkpoint *c, hl_books *books, bool final, bool sto
     c->state = HL_CHECKPOINT_WORKING;
     pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->lock);
-    uint64_t pause_ns = 50 * (c->fill_ns + cost_ns);
-    c->next_ns = books->now_ns + (pause_ns > SECOND ? pause_ns : SECOND);
+    /* Early ones come at 50 ms, 100, 200 ..: of a recording that is cut short at least half is there. */
+    uint64_t pause_ns = 50 * (c->fill_ns + cost_ns), least_ns = books->now_ns;
+    if (least_ns < SECOND / 20)
+        least_ns = SECOND / 20;
+    if (least_ns > SECOND)
+        least_ns = SECOND;
+    c->next_ns = books->now_ns + (pause_ns > least_ns ? pause_ns : least_ns);
 }
 
 int hl_checkpoint_wait(hl_checkpoint *c)

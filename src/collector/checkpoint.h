@@ -2,8 +2,8 @@
  * checkpoint.h - from books to the profile on disk.
  *
  * The collector's thread copies what has changed into a batch; a second thread applies it to the database in memory and
- * publishes the file, so that no disk stalls the rings. One batch is under way at a time. How often: each second at first,
- * then so that it takes at most 2 % of a core.
+ * publishes the file, so that no disk stalls the rings. One batch is under way at a time. How often: after 50 ms, 100, 200 ..
+ * of the recording, then each second; and never so often that it takes more than 2 % of a core.
  */
 #ifndef HL_COLLECTOR_CHECKPOINT_H
 #define HL_COLLECTOR_CHECKPOINT_H

@@ -71,6 +71,19 @@ def collector_of(run) -> int:
     return found
 
 
+def test_a_collector_that_dies_early_leaves_half_of_the_recording(heapline):
+    """Not only what was there at the very beginning: checkpoints come early at first."""
+    run = heapline.start("import time\nkept = []\nfor _ in range(300):\n    kept.append(bytes(100000))\n    time.sleep(0.01)\n")
+    deadline = time.time() + 20
+    while not run.path.exists() and time.time() < deadline:
+        time.sleep(0.01)
+    time.sleep(0.7)
+    os.kill(collector_of(run), signal.SIGKILL)
+    assert run.profile().value("SELECT value FROM meta WHERE key = 'now_ns'") > 150_000_000
+    assert run.profile().allocated(line=4).bytes > 500_000
+    run.finish()
+
+
 def started(heapline, seconds=8):
     path = heapline.folder / "truth.json"
     command = ["--", str(heapline.tool("signals")), str(path), "none", str(seconds)]
