@@ -168,7 +168,8 @@ static void unknown_free(hl_image *image)
         image->process->unknown_frees++;
 }
 
-/* A realloc that began has not ended: its hook was left by longjmp. The block counts until its free is seen. */
+/* A realloc that began has not ended: its hook was left by longjmp, or its thread is gone. The block counts until its free is
+ * seen. */
 static void abandon_move(hl_reader *reader)
 {
     hl_block old;
@@ -176,6 +177,7 @@ static void abandon_move(hl_reader *reader)
         hl_live_put(&reader->image->live, &reader->moved, &old);
     reader->moving = false;
 }
+void hl_apply_end_of_thread(hl_reader *reader) { abandon_move(reader); }
 
 static void begin_move(hl_reader *reader, uint64_t key)
 {

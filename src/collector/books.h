@@ -257,6 +257,8 @@ void hl_row_settle(hl_books *books, uint32_t row);
 /* Brings a row up to date with its process's stamp, before it changes. Returns the row (or the one that took over). */
 hl_row *hl_row_refresh(hl_books *books, hl_process *process, uint32_t row);
 uint32_t hl_reader_row(hl_books *books, hl_reader *reader, unsigned slot, unsigned allocator);
+/* Nothing more comes from this reader: a block that was being moved is where it was. */
+void hl_apply_end_of_thread(hl_reader *reader);
 /* Every live block and heap mapping is gone: exec. */
 void hl_apply_release_all(hl_books *books, hl_image *image);
 /* Stamps of all processes, and all memos, are out of date: a tick, a checkpoint. Also to be called when names or rows have

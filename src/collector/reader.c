@@ -116,6 +116,7 @@ static void drop_reader(hl_books *books, uint32_t position)
         }
     }
     leave_chunk(books, reader);
+    hl_apply_end_of_thread(reader);
     hl_maps_forget(&reader->image->maps, &reader->unmapped);
     reader->image->process->waited_ns += atomic_load(&hl_session_writer(books->session, slot)->waited_ns);
     reader->image->process->changed = true;

@@ -238,6 +238,28 @@ static void realloc_of_an_unknown_block_is_an_unknown_free(void **state)
     close_fixture(&f);
 }
 
+static void block_of_a_thread_that_ended_within_realloc_is_still_there(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, 0);
+    ring_process p = ring_join(f.mapped, getpid(), getppid(), 0);
+    ring_writer w = ring_begin(&p, 1), other = ring_begin(&p, 2);
+    ring_malloc(&w, AT(1), 1000);
+    ring_malloc(&other, AT(2), 10);
+    ring_move(&w, AT(1));
+    ring_end(&w);
+    read_all(&f);
+    assert_int_equal(f.books->active_count, 1);
+    assert_int_equal(first_process(&f)->heap, 1010);
+    ring_free(&other, AT(1));
+    read_all(&f);
+    assert_int_equal(first_process(&f)->heap, 10);
+    assert_int_equal(first_process(&f)->unknown_frees, 0);
+    assert_adds_up(&f);
+    close_fixture(&f);
+}
+
 static void temporaries_are_counted_by_later_allocations_of_their_thread(void **state)
 {
     (void)state;
@@ -584,6 +606,7 @@ int main(void)
         cmocka_unit_test(every_checkpoint_has_all_that_is_alive_in_cells),
         cmocka_unit_test(realloc_never_has_both_blocks_in_the_heap),
         cmocka_unit_test(realloc_of_an_unknown_block_is_an_unknown_free),
+        cmocka_unit_test(block_of_a_thread_that_ended_within_realloc_is_still_there),
         cmocka_unit_test(temporaries_are_counted_by_later_allocations_of_their_thread),
         cmocka_unit_test(lifetimes_and_cells_follow_time),
         cmocka_unit_test(time_coarsens_and_stays_exact),
