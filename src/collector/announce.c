@@ -57,10 +57,8 @@ static void bring_back(hl_books *books, hl_image *image, hl_name *name)
             break;
         }
     }
-    while (n-- > 0) {
+    while (n-- > 0)
         chain[n]->node = parent = hl_tree_node(tree, parent, HL_NODE_PYTHON, chain[n]->code, chain[n]->instruction);
-        books->folded_stacks -= books->folded_stacks > 0;
-    }
 }
 
 uint32_t hl_node_named(hl_books *books, hl_image *image, uint64_t id)

@@ -35,7 +35,7 @@ typedef struct hl_batch_meta {
     uint64_t events, lost, waited_ns;
     uint64_t collector_cpu_ns, collector_rss_peak;
     uint64_t tick_ns, cell_tick_ns;
-    uint64_t folded_stacks; /* stacks that live on only in "(deeper)" */
+    uint64_t folded_stacks; /* nodes with rows of their own that were folded into "(deeper)", each time that one was */
     bool root_ended;
     int32_t root_status; /* wait status of the program itself, when root_ended */
     uint64_t root_end_ns;
