@@ -115,9 +115,12 @@ static int instruction_frame(hl_dictionary *d, uint32_t code_id, uint32_t instru
     *id = hl_idmap_get(&d->frame_by_instruction, key);
     if (*id != HL_IDMAP_NONE)
         return 0;
-    const struct hl_known_code *k = &d->codes.row[index];
-    hl_position at = hl_linetable_find(k->code.python_version, (const uint8_t *)k->code.table.at,
-                                       k->code.table.at ? k->code.table.bytes : 0, k->code.first_line, instruction);
+    enum { LONG_TABLE = 512 };
+    struct hl_known_code *k = &d->codes.row[index];
+    uint32_t table_bytes = k->code.table.at ? k->code.table.bytes : 0;
+    hl_position at =
+        hl_linetable_search(table_bytes >= LONG_TABLE ? &k->index : NULL, k->code.python_version,
+                            (const uint8_t *)k->code.table.at, table_bytes, k->code.first_line, instruction);
     int error = frame_id(d, k->function, at, id);
     return error ? error : hl_idmap_put(&d->frame_by_instruction, key, *id);
 }
@@ -185,6 +188,8 @@ void hl_dictionary_close(hl_dictionary *d)
     free(d->functions.row);
     free(d->frames.row);
     free(d->stacks.row);
+    for (size_t i = 0; i < d->codes.n; i++)
+        hl_linetable_release(&d->codes.row[i].index);
     free(d->codes.row);
     hl_idmap_clear(&d->code_by_id);
     hl_idmap_clear(&d->file_by_path);

@@ -41,7 +41,8 @@ typedef struct hl_dictionary {
     HL_ROWS(hl_stack) stacks;
     HL_ROWS(struct hl_known_code {
         hl_batch_code code;
-        uint32_t function; /* id */
+        uint32_t function;        /* id */
+        hl_linetable_index index; /* of a long line table, once it has been searched */
     })
     codes;
     hl_idmap code_by_id, file_by_path, function_by_key, frame_by_key, frame_by_instruction, stack_by_key, stack_by_node;

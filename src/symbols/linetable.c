@@ -7,6 +7,7 @@
 #include "linetable.h"
 
 #include <stdbool.h>
+#include <stdlib.h>
 
 typedef struct cursor {
     const uint8_t *at, *end;
@@ -48,37 +49,6 @@ static hl_position line_only(uint32_t line)
     return (hl_position){.line = (int32_t)line, .end_line = -1, .column = -1, .end_column = -1};
 }
 
-/* co_lnotab: (bytes, lines) pairs; a pair applies from the address that it reaches. Lines are signed since 3.6. */
-static hl_position find_lnotab(bool lines_signed, cursor c, uint32_t first_line, uint32_t instruction)
-{
-    uint32_t line = first_line, bytes, lines;
-    uint64_t address = 0;
-    while (next_byte(&c, &bytes) && next_byte(&c, &lines)) {
-        address += bytes;
-        if (address > instruction)
-            break;
-        line += lines_signed && lines >= 128 ? lines - 256 : lines;
-    }
-    return line_only(line);
-}
-
-/* co_linetable of 3.10: (bytes, signed lines) pairs; lines are added first, then hold for the bytes. -128: no line. */
-static hl_position find_ranges(cursor c, uint32_t first_line, uint32_t instruction)
-{
-    uint32_t line = first_line, bytes, lines;
-    uint64_t end = 0;
-    bool none = false;
-    while (next_byte(&c, &bytes) && next_byte(&c, &lines)) {
-        none = lines == 128;
-        if (!none)
-            line += lines >= 128 ? lines - 256 : lines;
-        end += bytes;
-        if (instruction < end)
-            break;
-    }
-    return line_only(none ? 0 : line);
-}
-
 enum { CODE_ONE_LINE_0 = 10, CODE_ONE_LINE_2 = 12, CODE_NO_COLUMNS = 13, CODE_LONG = 14, CODE_NONE = 15 };
 
 /* One entry's position; moves `line`. False when the table ends inside it. */
@@ -115,36 +85,49 @@ static bool read_location(cursor *c, unsigned code, uint32_t *line, hl_position 
     return true;
 }
 
-/* co_linetable since 3.11: an entry's first byte is 1, code (4 bits), length - 1 in code units (3 bits). */
-static hl_position find_locations(cursor c, uint32_t first_line, uint32_t instruction)
+/* How far a table has been read: behind entry n, at which instruction, line and position. */
+typedef hl_linetable_mark state;
+
+/* Reads an entry. True: `s->found` is the position of `instruction`, or the table has ended. */
+
+/* co_lnotab: (bytes, lines) pairs; a pair applies from the address that it reaches. Lines are signed since 3.6. */
+static bool read_lnotab(bool lines_signed, cursor *c, uint32_t instruction, state *s)
 {
-    uint32_t line = first_line, head;
-    uint64_t end = 0;
-    hl_position found = line_only(first_line);
-    while (next_byte(&c, &head)) {
-        if (!read_location(&c, head >> 3 & 15, &line, &found))
-            break;
-        end += ((head & 7) + 1) * 2;
-        if (instruction < end)
-            break;
-    }
-    return found;
+    uint32_t bytes, lines;
+    if (!next_byte(c, &bytes) || !next_byte(c, &lines) || s->end + bytes > instruction)
+        return true;
+    s->end += bytes;
+    s->line += lines_signed && lines >= 128 ? lines - 256 : lines;
+    s->found = line_only(s->line);
+    return false;
 }
 
-hl_position hl_linetable_find(uint16_t python_version, const uint8_t *table, size_t table_bytes, int32_t first_line,
-                              uint32_t instruction)
+/* co_linetable of 3.10: (bytes, signed lines) pairs; lines are added first, then hold for the bytes. -128: no line. */
+static bool read_range(cursor *c, uint32_t instruction, state *s)
 {
-    cursor c = {table, table ? table + table_bytes : table};
-    hl_position found = {first_line, -1, -1, -1};
-    if (instruction == HL_NOT_BEGUN)
-        ; /* a call event of a trace function: the interpreter, too, says the first line */
-    else if (python_version >= 0x030b)
-        found = find_locations(c, (uint32_t)first_line, instruction);
-    else if (python_version == 0x030a)
-        found = find_ranges(c, (uint32_t)first_line, instruction);
-    else
-        found = find_lnotab(python_version >= 0x0306, c, (uint32_t)first_line, instruction);
-    /* Lines and columns of a sound table are small; what is not is unknown, not negative. */
+    uint32_t bytes, lines;
+    if (!next_byte(c, &bytes) || !next_byte(c, &lines))
+        return true;
+    if (lines != 128)
+        s->line += lines >= 128 ? lines - 256 : lines;
+    s->found = line_only(lines == 128 ? 0 : s->line);
+    s->end += bytes;
+    return instruction < s->end;
+}
+
+/* co_linetable since 3.11: an entry's first byte is 1, code (4 bits), length - 1 in code units (3 bits). */
+static bool read_entry(cursor *c, uint32_t instruction, state *s)
+{
+    uint32_t head;
+    if (!next_byte(c, &head) || !read_location(c, head >> 3 & 15, &s->line, &s->found))
+        return true;
+    s->end += ((head & 7) + 1) * 2;
+    return instruction < s->end;
+}
+
+/* Lines and columns of a sound table are small; what is not is unknown, not negative. */
+static hl_position sound(hl_position found)
+{
     if (found.line < 0)
         found.line = 0;
     if (found.end_line < -1)
@@ -154,4 +137,68 @@ hl_position hl_linetable_find(uint16_t python_version, const uint8_t *table, siz
     if (found.end_column < -1)
         found.end_column = -1;
     return found;
+}
+
+/* The furthest mark that lies before an instruction; the beginning, when there is none. */
+static state start_of(const hl_linetable_index *index, int32_t first_line, uint32_t instruction)
+{
+    state s = {.line = (uint32_t)first_line, .found = {first_line, -1, -1, -1}};
+    size_t low = 0, high = index ? index->n : 0;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (index->mark[middle].end <= instruction)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low ? index->mark[low - 1] : s;
+}
+
+/* Without memory there is no mark: the next search takes longer. */
+static void add_mark(hl_linetable_index *index, const state *s)
+{
+    if (index->n && index->mark[index->n - 1].at >= s->at)
+        return;
+    if (index->n == index->room) {
+        size_t room = index->room ? index->room * 2 : 16;
+        hl_linetable_mark *grown = realloc(index->mark, room * sizeof *grown);
+        if (!grown)
+            return;
+        index->mark = grown;
+        index->room = room;
+    }
+    index->mark[index->n++] = *s;
+}
+
+hl_position hl_linetable_search(hl_linetable_index *index, uint16_t python_version, const uint8_t *table,
+                                size_t table_bytes, int32_t first_line, uint32_t instruction)
+{
+    enum { BETWEEN_MARKS = 64 };
+    if (instruction == HL_NOT_BEGUN ||
+        !table) /* a call event of a trace function: the interpreter says the first line */
+        return sound((hl_position){first_line, -1, -1, -1});
+    state s = start_of(index, first_line, instruction);
+    cursor c = {table + s.at, table + table_bytes};
+    for (unsigned n = 1;; n++) {
+        bool done = python_version >= 0x030b   ? read_entry(&c, instruction, &s)
+                    : python_version == 0x030a ? read_range(&c, instruction, &s)
+                                               : read_lnotab(python_version >= 0x0306, &c, instruction, &s);
+        if (done)
+            return sound(s.found);
+        s.at = (uint32_t)(c.at - table);
+        if (index && n % BETWEEN_MARKS == 0)
+            add_mark(index, &s);
+    }
+}
+
+hl_position hl_linetable_find(uint16_t python_version, const uint8_t *table, size_t table_bytes, int32_t first_line,
+                              uint32_t instruction)
+{
+    return hl_linetable_search(NULL, python_version, table, table_bytes, first_line, instruction);
+}
+
+void hl_linetable_release(hl_linetable_index *index)
+{
+    free(index->mark);
+    *index = (hl_linetable_index){0};
 }

@@ -25,4 +25,22 @@ typedef struct hl_position {
 hl_position hl_linetable_find(uint16_t python_version, const uint8_t *table, size_t table_bytes, int32_t first_line,
                               uint32_t instruction);
 
+/* Where every 64th entry of a table lies, so that each further search in it reads only a few: a generated function may
+ * have 100,000 instructions that allocate. Grows as searches go further; 40 bytes a mark. Starts as all zeros. */
+typedef struct hl_linetable_mark {
+    uint32_t at; /* offset into the table: what comes behind is not read yet */
+    uint32_t line;
+    uint64_t end; /* instruction up to which the entries before reach */
+    hl_position found;
+} hl_linetable_mark;
+typedef struct hl_linetable_index {
+    hl_linetable_mark *mark;
+    size_t n, room;
+} hl_linetable_index;
+
+/* hl_linetable_find with an index of this very table; a null one is none. */
+hl_position hl_linetable_search(hl_linetable_index *index, uint16_t python_version, const uint8_t *table,
+                                size_t table_bytes, int32_t first_line, uint32_t instruction);
+void hl_linetable_release(hl_linetable_index *index);
+
 #endif

@@ -56,6 +56,29 @@ static void locations_of_3_11_have_columns(void **state)
     expect(find(0x030d, table, sizeof table, 10), 11, 13, 64, -1);
 }
 
+static void an_index_changes_nothing(void **state)
+{
+    (void)state;
+    static const uint16_t versions[] = {0x0207, 0x0308, 0x030a, 0x030b, 0x030f};
+    enum { BYTES = 20000, SEARCHES = 400 };
+    static uint8_t table[BYTES];
+    uint64_t random = 1;
+    for (size_t v = 0; v < sizeof versions / sizeof *versions; v++) {
+        hl_linetable_index index = {0};
+        for (size_t i = 0; i < BYTES; i++)
+            table[i] = (uint8_t)((random = random * UINT64_C(6364136223846793005) + 1442695040888963407u) >> 56);
+        for (int i = 0; i < SEARCHES; i++) {
+            random = random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+            uint32_t instruction = (uint32_t)(random >> 33) % (BYTES * 20);
+            hl_position plain = hl_linetable_find(versions[v], table, BYTES, 10, instruction);
+            hl_position got = hl_linetable_search(&index, versions[v], table, BYTES, 10, instruction);
+            expect(got, plain.line, plain.end_line, plain.column, plain.end_column);
+        }
+        assert_true(index.n > BYTES / 2 / 64 / 4); /* it was used */
+        hl_linetable_release(&index);
+    }
+}
+
 static void broken_tables_give_the_position_reached(void **state)
 {
     (void)state;
@@ -76,6 +99,7 @@ int main(void)
         cmocka_unit_test(lnotab_lines_are_signed_since_3_6),
         cmocka_unit_test(ranges_of_3_10_end_where_the_entry_says),
         cmocka_unit_test(locations_of_3_11_have_columns),
+        cmocka_unit_test(an_index_changes_nothing),
         cmocka_unit_test(broken_tables_give_the_position_reached),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
