@@ -51,13 +51,21 @@ static void weigh(folding *f)
         live += (double)books->processes[i]->heap;
         peak += (double)books->processes[i]->peak;
     }
+    allocations = 1 / allocations;
+    allocated = 1 / allocated;
+    live = 1 / live;
+    peak = 1 / peak;
     for (uint32_t row = 1; row < rows->count; row++) {
         const hl_row *r = &rows->row[row];
         uint32_t node = rows->key[row].node;
-        if (!rows->key[row].process || r->stamp == HL_STAMP_FORWARD || node & HL_STAND_IN)
+        if (!rows->key[row].process || rows->key[row].forward || node & HL_STAND_IN)
             continue;
-        f->weight[node] += (float)((double)r->allocations / allocations + (double)r->allocated / allocated +
-                                   (double)(r->allocated - r->freed) / live + (double)r->peak / peak);
+        /* Its share of the peak, as share_sources of fill.c says; a stamp tells at which peak the row was refreshed. */
+        const hl_process *process = books->processes[rows->key[row].process - 1];
+        uint64_t at_hand = r->allocated - r->freed;
+        bool saved = !process->rising && r->stamp >> 32 == process->peak_number;
+        f->weight[node] += (float)((double)r->allocations * allocations + (double)r->allocated * allocated +
+                                   (double)at_hand * live + (double)(saved ? r->peak : at_hand) * peak);
     }
     for (uint32_t node = tree->count; node-- > 1;)
         f->weight[tree->node[node].parent] += f->weight[node];
@@ -160,13 +168,14 @@ static void move_rows(folding *f)
     hl_rows_take_all(rows);
     for (uint32_t row = 1; row < rows->count; row++) {
         hl_key *key = &rows->key[row];
-        if (!key->process || rows->row[row].stamp == HL_STAMP_FORWARD)
+        if (!key->process || key->forward)
             continue;
-        hl_process *process = books->processes[key->process - 1];
-        hl_row_refresh(books, process, row);
         key->node = node_after(f, key->node);
         uint32_t other = hl_rows_put(rows, hl_tree_first_row(&books->tree, key->node), row);
-        if (other != row) { /* refreshed before, in this loop */
+        if (other != row) {
+            hl_process *process = books->processes[key->process - 1];
+            hl_row_refresh(books, process, row);
+            hl_row_refresh(books, process, other);
             hl_rows_forward(rows, row, other);
             books->forwarded++;
         }
@@ -240,7 +249,7 @@ bool hl_fold_is_due(const hl_books *books, bool at_the_end)
 static uint32_t row_after(void *argument, uint32_t row)
 {
     hl_books *books = argument;
-    return books->rows.row[row].stamp == HL_STAMP_FORWARD ? hl_row_forwarded(books, row, false) : row;
+    return books->rows.key[row].forward ? hl_row_forwarded(books, row, false) : row;
 }
 
 static void sweep_piece(void *argument, hl_piece *piece)
@@ -282,26 +291,28 @@ void hl_settle_forwarded(hl_books *books)
     }
     uint32_t named = 0;
     uint64_t blocks = 0;
-    for (uint32_t row = 1; row < rows->count; row++) {
-        if (rows->row[row].stamp == HL_STAMP_FORWARD && rows->key[row].process)
-            named += rows->key[row].waiting != 0;
-    }
+    for (uint32_t i = 0; i < rows->forwarded_count; i++)
+        named += rows->key[rows->forwarded[i]].waiting != 0;
     for (uint32_t i = 0; i < books->image_slots; i++)
         blocks += books->images[i] ? books->images[i]->live.count : 0;
     bool swept = named > books->stacks_kept / 4 + blocks / BLOCKS_A_TOMBSTONE;
     if (swept)
         sweep(books);
-    for (uint32_t row = 1; row < rows->count; row++) {
-        if (rows->row[row].stamp != HL_STAMP_FORWARD || !rows->key[row].process)
-            continue;
-        rows->key[row].forward = row_after(books, row); /* chains get short: a freed number must not be in one */
+    for (uint32_t i = 0; i < rows->forwarded_count; i++) {
+        hl_key *key = &rows->key[rows->forwarded[i]];
+        key->forward = row_after(books, rows->forwarded[i]); /* chains get short: a freed number must not be in one */
         if (swept)
-            rows->key[row].waiting = 0;
+            key->waiting = 0;
     }
-    for (uint32_t row = 1; row < rows->count; row++) {
-        if (rows->row[row].stamp == HL_STAMP_FORWARD && rows->key[row].process && !rows->key[row].waiting)
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < rows->forwarded_count; i++) {
+        uint32_t row = rows->forwarded[i];
+        if (rows->key[row].waiting)
+            rows->forwarded[kept++] = row;
+        else
             hl_rows_free(rows, row);
     }
+    rows->forwarded_count = kept;
     books->forwarded = 0;
     books->coarsened = true;
     hl_books_new_epoch(books); /* nodes and rows have new numbers: no memo holds */

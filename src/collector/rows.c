@@ -25,6 +25,7 @@ void hl_rows_release(hl_rows *rows)
     free(rows->index);
     free(rows->free);
     free(rows->free_histogram);
+    free(rows->forwarded);
     free(rows->dirty);
     *rows = (hl_rows){0};
 }
@@ -305,5 +306,6 @@ void hl_rows_forward(hl_rows *rows, uint32_t from, uint32_t to)
     rows->key[from].waiting = (uint32_t)(f->allocations - f->frees);
     rows->key[from].forward = to;
     f->stamp = HL_STAMP_FORWARD;
+    push(&rows->forwarded, &rows->forwarded_count, &rows->forwarded_room, from);
     hl_rows_mark_dirty(rows, to);
 }

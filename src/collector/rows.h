@@ -44,7 +44,7 @@ _Static_assert(sizeof(hl_row) == 128, "two lines a row");
 
 typedef struct hl_key {                   /* colder: what the row is for */
     uint32_t node, process, thread, next; /* next: the node's next row */
-    uint32_t forward;                     /* row that took over, when folded */
+    uint32_t forward;                     /* row that took over, when folded; else 0 */
     uint32_t waiting;                     /* folded: live blocks that still name this row */
     uint8_t allocator, kept;
     uint16_t told; /* where the shares of the peaks came from when the profile was told last: hl_books_fill */
@@ -70,6 +70,8 @@ typedef struct hl_rows {
     uint32_t free_count, free_room;
     uint32_t *free_histogram;
     uint32_t free_histogram_count, free_histogram_room;
+    uint32_t *forwarded; /* rows that others have taken over and that are not free yet */
+    uint32_t forwarded_count, forwarded_room;
     uint32_t *dirty; /* rows touched since the last checkpoint */
     uint32_t dirty_count, dirty_room;
 } hl_rows;
