@@ -16,6 +16,8 @@
 #include <zlib.h>
 
 enum { FILE_MAX_BYTES = 4 << 20, BUDGET_BYTES = 2000000 };
+/* The program's end waits for it: 9 takes seven times as long and makes source text 6 % smaller. */
+enum { LEVEL = 4 };
 
 /* The user's files first, then those of libraries with at least 1 % of a total at their own lines; heaviest first. */
 static const char candidates_sql[] =
@@ -96,7 +98,7 @@ static int read_and_pack(int fd, size_t bytes, source_file *file)
     int error = read_whole(fd, file->text, bytes);
     if (!error && memchr(file->text, 0, bytes))
         error = -EINVAL;
-    if (!error && compress2(file->packed, &file->packed_bytes, file->text, bytes, 9) != Z_OK)
+    if (!error && compress2(file->packed, &file->packed_bytes, file->text, bytes, LEVEL) != Z_OK)
         error = -ENOMEM;
     return error; // NOLINT(clang-analyzer-unix.Malloc): the caller frees both
 }
