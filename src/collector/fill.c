@@ -126,7 +126,13 @@ static void fill_process(hl_books *books, hl_batch *batch, hl_process *p)
     batch->meta.waited_ns += to->waited_ns - p->waited_ns;
 }
 
-static uint32_t add_up(uint32_t a, uint32_t b) { return a + b < a ? UINT32_MAX : a + b; }
+static void fill_bucket(hl_batch *batch, hl_histogram histogram, unsigned bucket, uint32_t count, uint64_t bytes)
+{
+    if (count || bytes) {
+        hl_batch_bucket *to = ADD(batch->buckets);
+        *to = (hl_batch_bucket){(uint8_t)histogram, (uint8_t)bucket, count, bytes};
+    }
+}
 
 /* Where a row's shares of its process's and of the tree's peak come from. */
 enum { SHARE_SAVED = 1, TREE_SHARE_SAVED = 2, TREE_SHARE_NONE = 4, TREE_SHARE_IS_OWN = 8 };
@@ -174,26 +180,17 @@ static void fill_stat(hl_books *books, hl_batch *batch, uint32_t row)
     }
     books->rows.key[row].told = (uint16_t)sources;
     to->largest = r->largest;
-    hl_batch_histograms all = {0};
-    if (r->histograms) {
-        const hl_histograms *h = &books->rows.histogram[r->histograms];
-        memcpy(all.sizes, h->sizes, sizeof all.sizes);
-        memcpy(all.lifetimes, h->lives, sizeof all.lifetimes);
-        for (int i = 0; i < HL_TEMPORARY_BUCKETS; i++) {
-            all.temporary[i].count = h->temporary_count[i];
-            all.temporary[i].bytes = h->temporary_bytes[i];
-        }
-    }
+    to->buckets_at = (uint32_t)batch->buckets.n;
     if (r->size_bucket != HL_NO_BUCKET)
-        all.sizes[r->size_bucket] = add_up(all.sizes[r->size_bucket], r->size_count);
+        fill_bucket(batch, HL_SIZES, r->size_bucket, r->size_count, 0);
     if (r->life_bucket != HL_NO_BUCKET)
-        all.lifetimes[r->life_bucket] = add_up(all.lifetimes[r->life_bucket], r->life_count);
-    if (r->temporary_bucket != HL_NO_BUCKET) {
-        all.temporary[r->temporary_bucket].count = add_up(all.temporary[r->temporary_bucket].count, r->temporary_count);
-        all.temporary[r->temporary_bucket].bytes += r->temporary_bytes;
-    }
-    if (hl_batch_pack(batch, to, &all))
-        hl_no_memory();
+        fill_bucket(batch, HL_LIVES, r->life_bucket, r->life_count, 0);
+    if (r->temporary_bucket != HL_NO_BUCKET)
+        fill_bucket(batch, HL_TEMPORARY, r->temporary_bucket, r->temporary_count, r->temporary_bytes);
+    hl_bucket more[HL_BUCKETS];
+    for (unsigned i = 0, n = hl_row_further(&books->rows, r, more); i < n; i++)
+        fill_bucket(batch, (hl_histogram)more[i].histogram, more[i].bucket, more[i].count, more[i].bytes);
+    to->buckets = (uint32_t)batch->buckets.n - to->buckets_at;
 }
 
 static void fill_tick(hl_batch *batch, uint32_t process, const hl_tick *t)

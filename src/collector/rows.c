@@ -13,7 +13,7 @@ static uint32_t hash_of(const hl_key *key)
 
 void hl_rows_init(hl_rows *rows)
 {
-    *rows = (hl_rows){.count = 1, .histograms = 1, .index_mask = 1023};
+    *rows = (hl_rows){.count = 1, .bucket_units = 1, .tables = 1, .index_mask = 1023};
     rows->index = hl_zeroed((rows->index_mask + 1) * sizeof *rows->index);
 }
 
@@ -21,10 +21,10 @@ void hl_rows_release(hl_rows *rows)
 {
     hl_area_release(&rows->row_area);
     hl_area_release(&rows->key_area);
-    hl_area_release(&rows->histogram_area);
+    hl_area_release(&rows->bucket_area);
+    hl_area_release(&rows->table_area);
     free(rows->index);
     free(rows->free);
-    free(rows->free_histogram);
     free(rows->forwarded);
     free(rows->dirty);
     *rows = (hl_rows){0};
@@ -177,72 +177,182 @@ void hl_rows_mark_dirty(hl_rows *rows, uint32_t row)
     push(&rows->dirty, &rows->dirty_count, &rows->dirty_room, row);
 }
 
-static hl_histograms *block_of(hl_rows *rows, hl_row *row)
+/* ------------------------------------------------------------------------------------------------------ histograms */
+
+static hl_bucket *list_of(const hl_rows *rows, const hl_row *row)
 {
-    if (!row->histograms) {
-        if (rows->free_histogram_count) {
-            row->histograms = rows->free_histogram[--rows->free_histogram_count];
-        } else {
-            row->histograms = rows->histograms++;
-            hl_area_grow(&rows->histogram_area, (size_t)rows->histograms * sizeof(hl_histograms));
-            rows->histogram = (hl_histograms *)(void *)rows->histogram_area.at;
+    return &rows->bucket[(size_t)row->more * HL_BUCKET_UNIT];
+}
+
+static void give_list(hl_rows *rows, hl_row *row)
+{
+    list_of(rows, row)->count = rows->free_list[row->more_class];
+    rows->free_list[row->more_class] = row->more;
+    row->more = 0;
+    row->more_class = row->more_count = 0;
+}
+
+static void take_list(hl_rows *rows, hl_row *row, unsigned class)
+{
+    row->more_class = (uint8_t) class;
+    if ((row->more = rows->free_list[class])) {
+        rows->free_list[class] = list_of(rows, row)->count;
+        return;
+    }
+    row->more = rows->bucket_units;
+    rows->bucket_units += 1u << class;
+    hl_area_grow(&rows->bucket_area, (size_t)rows->bucket_units * HL_BUCKET_UNIT * sizeof(hl_bucket));
+    rows->bucket = (hl_bucket *)(void *)rows->bucket_area.at;
+}
+
+static __attribute__((noinline)) void lengthen(hl_rows *rows, hl_row *row)
+{
+    if (!row->more) {
+        take_list(rows, row, 0);
+        return;
+    }
+    hl_row old = *row;
+    take_list(rows, row, old.more_class + 1u);
+    memcpy(list_of(rows, row), list_of(rows, &old), old.more_count * sizeof(hl_bucket));
+    give_list(rows, &old);
+}
+
+static void give_table(hl_rows *rows, hl_row *row)
+{
+    rows->table[row->more].sizes[0] = rows->free_table;
+    rows->free_table = row->more;
+    row->more = 0;
+    row->more_class = row->more_count = 0;
+}
+
+/* The row gets a table for its list. */
+static __attribute__((noinline)) void make_table(hl_rows *rows, hl_row *row)
+{
+    uint32_t at = rows->free_table;
+    if (at) {
+        rows->free_table = rows->table[at].sizes[0];
+    } else {
+        at = rows->tables++;
+        hl_area_grow(&rows->table_area, (size_t)rows->tables * sizeof(hl_histograms));
+        rows->table = (hl_histograms *)(void *)rows->table_area.at;
+    }
+    hl_histograms *table = &rows->table[at];
+    *table = (hl_histograms){0};
+    const hl_bucket *list = list_of(rows, row);
+    for (unsigned i = 0; i < row->more_count; i++) {
+        switch ((hl_histogram)list[i].histogram) {
+        case HL_SIZES:
+            table->sizes[list[i].bucket] = list[i].count;
+            break;
+        case HL_LIVES:
+            table->lives[list[i].bucket] = list[i].count;
+            break;
+        case HL_TEMPORARY:
+            table->temporary_count[list[i].bucket] = list[i].count;
+            table->temporary_bytes[list[i].bucket] = list[i].bytes;
+            break;
         }
-        rows->histogram[row->histograms] = (hl_histograms){0};
     }
-    return &rows->histogram[row->histograms];
+    give_list(rows, row);
+    row->more = at;
+    row->more_class = HL_IN_TABLE;
 }
 
-void hl_row_size_elsewhere(hl_rows *rows, hl_row *row, unsigned bucket)
+/* Adds to a bucket in the row's list. */
+static __attribute__((noinline)) void count_in_list(hl_rows *rows, hl_row *row, hl_histogram histogram, unsigned bucket,
+                                                    uint32_t blocks, uint64_t bytes)
 {
-    if (row->size_bucket == HL_NO_BUCKET) {
+    enum { BUSY = 2048 }; /* allocations */
+    hl_bucket *list = list_of(rows, row);
+    unsigned at = 0;
+    while (at < row->more_count && !(list[at].bucket == bucket && list[at].histogram == histogram))
+        at++;
+    if (at == row->more_count) {
+        if (!row->more || row->more_count == HL_BUCKET_UNIT << row->more_class)
+            lengthen(rows, row);
+        list = list_of(rows, row);
+        list[row->more_count++] = (hl_bucket){.histogram = (uint8_t)histogram, .bucket = (uint8_t)bucket};
+    }
+    list[at].count += blocks;
+    list[at].bytes += bytes;
+    if (row->allocations >= BUSY)
+        make_table(rows, row);
+}
+
+static inline void count_size(hl_rows *rows, hl_row *row, unsigned bucket, uint32_t blocks)
+{
+    if (row->size_bucket == HL_NO_BUCKET)
         row->size_bucket = (uint8_t)bucket;
-        row->size_count = 1;
-    } else {
-        block_of(rows, row)->sizes[bucket]++;
-    }
+    if (row->size_bucket == bucket)
+        row->size_count += blocks;
+    else if (__builtin_expect(row->more_class == HL_IN_TABLE, 1))
+        rows->table[row->more].sizes[bucket] += blocks;
+    else
+        count_in_list(rows, row, HL_SIZES, bucket, blocks, 0);
 }
 
-void hl_row_life_elsewhere(hl_rows *rows, hl_row *row, unsigned bucket)
+static inline void count_life(hl_rows *rows, hl_row *row, unsigned bucket, uint32_t blocks)
 {
-    if (row->life_bucket == HL_NO_BUCKET) {
+    if (row->life_bucket == HL_NO_BUCKET)
         row->life_bucket = (uint8_t)bucket;
-        row->life_count = 1;
+    if (row->life_bucket == bucket)
+        row->life_count += blocks;
+    else if (__builtin_expect(row->more_class == HL_IN_TABLE, 1))
+        rows->table[row->more].lives[bucket] += blocks;
+    else
+        count_in_list(rows, row, HL_LIVES, bucket, blocks, 0);
+}
+
+static inline void count_temporary(hl_rows *rows, hl_row *row, unsigned bucket, uint32_t blocks, uint64_t bytes)
+{
+    if (row->temporary_bucket == HL_NO_BUCKET)
+        row->temporary_bucket = (uint8_t)bucket;
+    if (row->temporary_bucket == bucket) {
+        row->temporary_count += blocks;
+        row->temporary_bytes += bytes;
+    } else if (__builtin_expect(row->more_class == HL_IN_TABLE, 1)) {
+        rows->table[row->more].temporary_count[bucket] += blocks;
+        rows->table[row->more].temporary_bytes[bucket] += bytes;
     } else {
-        block_of(rows, row)->lives[bucket]++;
+        count_in_list(rows, row, HL_TEMPORARY, bucket, blocks, bytes);
     }
 }
 
+void hl_row_size_elsewhere(hl_rows *rows, hl_row *row, unsigned bucket) { count_size(rows, row, bucket, 1); }
+void hl_row_life_elsewhere(hl_rows *rows, hl_row *row, unsigned bucket) { count_life(rows, row, bucket, 1); }
 void hl_row_temporary_elsewhere(hl_rows *rows, hl_row *row, unsigned bucket, uint64_t size)
 {
-    if (row->temporary_bucket == HL_NO_BUCKET) {
-        row->temporary_bucket = (uint8_t)bucket;
-        row->temporary_count = 1;
-        row->temporary_bytes = size;
-    } else {
-        hl_histograms *block = block_of(rows, row);
-        block->temporary_count[bucket]++;
-        block->temporary_bytes[bucket] += size;
-    }
+    count_temporary(rows, row, bucket, 1, size);
 }
 
 void hl_row_uncount_free(hl_rows *rows, hl_row *row, uint64_t ms, uint32_t later, uint64_t size)
 {
-    unsigned life = hl_power_bucket(ms);
-    if (row->life_bucket == life)
-        row->life_count--;
-    else
-        block_of(rows, row)->lives[life]--;
-    if (later > 1024)
-        return;
-    unsigned bucket = hl_temporary_bucket(later);
-    if (row->temporary_bucket == bucket) {
-        row->temporary_count--;
-        row->temporary_bytes -= size;
-    } else {
-        hl_histograms *block = block_of(rows, row);
-        block->temporary_count[bucket]--;
-        block->temporary_bytes[bucket] -= size;
+    count_life(rows, row, hl_power_bucket(ms), UINT32_MAX); /* minus one */
+    if (later <= 1024)
+        count_temporary(rows, row, hl_temporary_bucket(later), UINT32_MAX, 0 - size);
+}
+
+unsigned hl_row_further(const hl_rows *rows, const hl_row *row, hl_bucket to[HL_BUCKETS])
+{
+    if (!row->more)
+        return 0;
+    if (row->more_class != HL_IN_TABLE) {
+        memcpy(to, list_of(rows, row), row->more_count * sizeof *to);
+        return row->more_count;
     }
+    const hl_histograms *table = &rows->table[row->more];
+    unsigned n = 0;
+    for (unsigned i = 0; i < HL_TEMPORARY_BUCKETS; i++) {
+        if (table->temporary_count[i] || table->temporary_bytes[i])
+            to[n++] = (hl_bucket){HL_TEMPORARY, (uint8_t)i, 0, table->temporary_count[i], table->temporary_bytes[i]};
+    }
+    for (unsigned i = 0; i < HL_POWER_BUCKETS; i++) {
+        if (table->sizes[i])
+            to[n++] = (hl_bucket){HL_SIZES, (uint8_t)i, 0, table->sizes[i], 0};
+        if (table->lives[i])
+            to[n++] = (hl_bucket){HL_LIVES, (uint8_t)i, 0, table->lives[i], 0};
+    }
+    return n;
 }
 
 static void add_up(hl_rows *rows, uint32_t to, uint32_t from)
@@ -261,41 +371,32 @@ static void add_up(hl_rows *rows, uint32_t to, uint32_t from)
     if (f->largest > t->largest)
         t->largest = f->largest;
 
-    if (f->size_bucket != HL_NO_BUCKET || f->life_bucket != HL_NO_BUCKET || f->temporary_bucket != HL_NO_BUCKET) {
-        bool block_needed = f->histograms || (f->size_bucket != HL_NO_BUCKET && f->size_bucket != t->size_bucket) ||
-                            (f->life_bucket != HL_NO_BUCKET && f->life_bucket != t->life_bucket) ||
-                            (f->temporary_bucket != HL_NO_BUCKET && f->temporary_bucket != t->temporary_bucket);
-        if (block_needed)
-            block_of(rows, t);
-        hl_histograms *block = &rows->histogram[t->histograms]; /* not used when there is none */
-        if (f->size_bucket == t->size_bucket)
-            t->size_count += f->size_count;
-        else if (f->size_bucket != HL_NO_BUCKET)
-            block->sizes[f->size_bucket] += f->size_count;
-        if (f->life_bucket == t->life_bucket)
-            t->life_count += f->life_count;
-        else if (f->life_bucket != HL_NO_BUCKET)
-            block->lives[f->life_bucket] += f->life_count;
-        if (f->temporary_bucket == t->temporary_bucket) {
-            t->temporary_count += f->temporary_count;
-            t->temporary_bytes += f->temporary_bytes;
-        } else if (f->temporary_bucket != HL_NO_BUCKET) {
-            block->temporary_count[f->temporary_bucket] += f->temporary_count;
-            block->temporary_bytes[f->temporary_bucket] += f->temporary_bytes;
+    if (f->size_bucket != HL_NO_BUCKET)
+        count_size(rows, t, f->size_bucket, f->size_count);
+    if (f->life_bucket != HL_NO_BUCKET)
+        count_life(rows, t, f->life_bucket, f->life_count);
+    if (f->temporary_bucket != HL_NO_BUCKET)
+        count_temporary(rows, t, f->temporary_bucket, f->temporary_count, f->temporary_bytes);
+    if (!f->more)
+        return;
+    hl_bucket further[HL_BUCKETS];
+    unsigned n = hl_row_further(rows, f, further);
+    if (f->more_class == HL_IN_TABLE)
+        give_table(rows, f);
+    else
+        give_list(rows, f);
+    for (unsigned i = 0; i < n; i++) {
+        switch ((hl_histogram)further[i].histogram) {
+        case HL_SIZES:
+            count_size(rows, t, further[i].bucket, further[i].count);
+            break;
+        case HL_LIVES:
+            count_life(rows, t, further[i].bucket, further[i].count);
+            break;
+        case HL_TEMPORARY:
+            count_temporary(rows, t, further[i].bucket, further[i].count, further[i].bytes);
+            break;
         }
-    }
-    if (f->histograms) {
-        hl_histograms *a = block_of(rows, t), *b = &rows->histogram[f->histograms];
-        for (int i = 0; i < HL_POWER_BUCKETS; i++) {
-            a->sizes[i] += b->sizes[i];
-            a->lives[i] += b->lives[i];
-        }
-        for (int i = 0; i < HL_TEMPORARY_BUCKETS; i++) {
-            a->temporary_count[i] += b->temporary_count[i];
-            a->temporary_bytes[i] += b->temporary_bytes[i];
-        }
-        push(&rows->free_histogram, &rows->free_histogram_count, &rows->free_histogram_room, f->histograms);
-        f->histograms = 0;
     }
 }
 

@@ -8,7 +8,7 @@
  * event, and a row that nobody touches costs nothing.
  *
  * Histograms: the first bucket that a row sees is counted in the row itself (most rows never see another), the others in
- * a block of their own.
+ * a list as long as need be; in a table of all once the row is busy.
  */
 #ifndef HL_COLLECTOR_ROWS_H
 #define HL_COLLECTOR_ROWS_H
@@ -37,8 +37,9 @@ typedef struct hl_row {
     uint64_t tree_peak; /* live bytes at peak number `tree_number` of the tree */
     uint32_t tree_blocks, tree_number;
     uint32_t peak_blocks, peak_number;
-    uint32_t histograms; /* index of the block for further buckets; 0: none */
-    uint32_t spare;
+    uint32_t more; /* which list of further buckets, in units of HL_BUCKET_UNIT, or which table; 0: none */
+    uint8_t more_count, more_class; /* buckets in the list; it has room for HL_BUCKET_UNIT << more_class. HL_IN_TABLE */
+    uint16_t spare;
 } hl_row;
 _Static_assert(sizeof(hl_row) == 128, "two lines a row");
 
@@ -50,6 +51,19 @@ typedef struct hl_key {                   /* colder: what the row is for */
     uint16_t told; /* where the shares of the peaks came from when the profile was told last: hl_books_fill */
 } hl_key;
 
+/* A further bucket of a row: each is either in the row itself or in its list. */
+typedef enum hl_histogram { HL_TEMPORARY, HL_SIZES, HL_LIVES } hl_histogram; /* as hl_batch_bucket.histogram */
+typedef struct hl_bucket {
+    uint8_t histogram, bucket;
+    uint16_t spare;
+    uint32_t count;
+    uint64_t bytes; /* of temporary ones */
+} hl_bucket;
+enum { HL_BUCKET_UNIT = 4, HL_BUCKET_CLASSES = 6, HL_IN_TABLE = 255 };
+enum { HL_BUCKETS = 2 * HL_POWER_BUCKETS + HL_TEMPORARY_BUCKETS };
+_Static_assert(HL_BUCKET_UNIT << (HL_BUCKET_CLASSES - 1) >= HL_BUCKETS, "room for all");
+
+/* All further buckets of a busy row. */
 typedef struct hl_histograms {
     uint32_t sizes[HL_POWER_BUCKETS], lives[HL_POWER_BUCKETS];
     uint32_t temporary_count[HL_TEMPORARY_BUCKETS];
@@ -59,17 +73,17 @@ typedef struct hl_histograms {
 typedef struct hl_rows {
     hl_row *row; /* row 0 is not used */
     hl_key *key;
-    hl_histograms *histogram; /* block 0 is not used */
-    uint32_t count;           /* rows made, including folded and free ones */
-    uint32_t kept;            /* rows in use */
-    uint32_t histograms;
-    hl_area row_area, key_area, histogram_area;
+    hl_bucket *bucket;                                   /* lists of them; unit 0 is not used */
+    uint32_t count;                                      /* rows made, including folded and free ones */
+    uint32_t kept;                                       /* rows in use */
+    uint32_t bucket_units, free_list[HL_BUCKET_CLASSES]; /* free lists of buckets: chained by their first `count` */
+    hl_histograms *table;                                /* table 0 is not used */
+    uint32_t tables, free_table;                         /* free ones: chained by their first number */
+    hl_area row_area, key_area, bucket_area, table_area;
     uint32_t *index; /* hash of (node, thread, allocator) -> row, of the nodes that have many rows */
     uint32_t index_mask, indexed;
     uint32_t *free; /* numbers to use again */
     uint32_t free_count, free_room;
-    uint32_t *free_histogram;
-    uint32_t free_histogram_count, free_histogram_room;
     uint32_t *forwarded; /* rows that others have taken over and that are not free yet */
     uint32_t forwarded_count, forwarded_room;
     uint32_t *dirty; /* rows touched since the last checkpoint */
@@ -100,6 +114,9 @@ void hl_rows_mark_dirty(hl_rows *rows, uint32_t row);
 /* `to` takes over from `from`: sums, histograms and peak shares are added up, both refreshed just before. From then on
  * `from` only points to `to`; its number stays in use until hl_settle_forwarded. */
 void hl_rows_forward(hl_rows *rows, uint32_t from, uint32_t to);
+
+/* Copies the row's further buckets, however it keeps them. Returns how many. */
+unsigned hl_row_further(const hl_rows *rows, const hl_row *row, hl_bucket to[HL_BUCKETS]);
 
 /* Bits needed to write `n`: bucket b of a histogram holds [2^(b-1), 2^b). */
 static inline unsigned hl_bits(uint64_t n) { return n ? 64 - (unsigned)__builtin_clzll(n) : 0; }
