@@ -1,7 +1,7 @@
-/* See model.h. Loading; views are in view.c. */
+/* See model.h. Loading; whose line a stack is, is in yours.c, views are in view.c. */
 #include "model.h"
 
-#include "map.h"
+#include "loader.h"
 
 #include <errno.h>
 #include <sqlite3.h>
@@ -15,14 +15,6 @@ typedef struct hl_strings {
     size_t used, room;
     char at[];
 } hl_strings;
-
-typedef struct loader {
-    hl_model *model;
-    char *why;
-    size_t why_bytes;
-    hl_map site_rows;
-    char *directory; /* with a slash at its end; of the recording */
-} loader;
 
 static char *keep_string(hl_model *model, const char *text, size_t bytes)
 {
@@ -133,12 +125,6 @@ static int fill_meta(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
     return meta->key && meta->text ? 0 : -ENOMEM;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 /* What is left of a path when the part that everybody knows is taken away. */
 static const char *label_of(const loader *l, const hl_model_file *file)
 {
@@ -191,7 +177,7 @@ static int fill_function(loader *l, sqlite3_stmt *row, void *into, uint32_t inde
     return function->name ? 0 : -ENOMEM;
 }
 
-static uint32_t site_of(loader *l, hl_site_kind kind, uint32_t function, int32_t line)
+uint32_t hl_site_of(loader *l, hl_site_kind kind, uint32_t function, int32_t line)
 {
     hl_model *m = l->model;
     uint32_t row = hl_map_row(&l->site_rows, (uint64_t)kind << 32 | function, (uint32_t)line, m->sites.n);
@@ -213,7 +199,7 @@ static int fill_frame(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
     frame->id = sqlite3_column_int64(row, 0);
     frame->function = ROW_OF(l->model->functions, sqlite3_column_int64(row, 1));
     frame->line = sqlite3_column_int(row, 2);
-    frame->site = site_of(l, HL_SITE_LINE, frame->function, frame->line);
+    frame->site = hl_site_of(l, HL_SITE_LINE, frame->function, frame->line);
     return frame->site == HL_NO_ROW ? -ENOMEM : 0;
 }
 
@@ -334,121 +320,6 @@ static int fill_note(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
     return note->text ? 0 : -ENOMEM;
 }
 
-/* ------------------------------------------------------------------------------------------- whose line a stack is */
-
-static const hl_model_file *file_of_frame(const hl_model *m, uint32_t frame)
-{
-    uint32_t function = frame == HL_NO_ROW ? HL_NO_ROW : m->frames.row[frame].function;
-    uint32_t file = function == HL_NO_ROW ? HL_NO_ROW : m->functions.row[function].file;
-    return file == HL_NO_ROW ? NULL : &m->files.row[file];
-}
-
-/* Frames that are outermost while the interpreter starts and before any code of the program runs. */
-static bool is_startup(const hl_model_file *file)
-{
-    return strncmp(file->path, "<frozen importlib", 17) == 0 || strcmp(file->path, "<frozen site>") == 0 ||
-           strcmp(file->path, "<frozen zipimport>") == 0 ||
-           (file->origin == HL_ORIGIN_STDLIB && ends_with(file->path, "/site.py"));
-}
-
-/* "<string>", "<template>": a name for code without a file. What people type has such a name too. */
-static bool is_made_up(const hl_model_file *file)
-{
-    const char *path = file->path;
-    return path[0] == '<' && strncmp(path, "<ipython", 8) != 0 && strcmp(path, "<stdin>") != 0 &&
-           strncmp(path, "<console", 8) != 0 && strncmp(path, "<doctest", 8) != 0;
-}
-
-static bool is_outermost(const hl_model *m, const hl_model_stack *stack)
-{
-    hl_stack_kind above = m->stacks.row[stack->parent].kind;
-    return above == HL_STACK_ROOT || above == HL_STACK_NO_PYTHON;
-}
-
-/* The file of each stack's outermost frame, null where there is none. */
-static void find_outermost(const hl_model *m, const hl_model_file **outermost)
-{
-    for (uint32_t i = 1; i < m->stacks.n; i++) {
-        const hl_model_stack *stack = &m->stacks.row[i];
-        outermost[i] = is_outermost(m, stack) ? file_of_frame(m, stack->frame) : outermost[stack->parent];
-    }
-}
-
-/* Which files are the user's: those of the user, or, where the program runs none, installed packages if they take part in a
- * twentieth of what is allocated (an import hook alone does not count), or else the standard library. */
-static int choose_yours(hl_model *m, const hl_model_file *const *outermost)
-{
-    unsigned char *origins = calloc(m->stacks.n, 1); /* of the frames on each stack, a bit each */
-    if (!origins)
-        return -ENOMEM;
-    uint64_t sum[HL_ORIGIN_NATIVE + 1] = {0}, total = 0;
-    for (uint32_t i = 1; i < m->stacks.n; i++) {
-        const hl_model_file *file = file_of_frame(m, m->stacks.row[i].frame);
-        origins[i] = origins[m->stacks.row[i].parent];
-        if (file && outermost[i] && !is_startup(outermost[i]) && (!is_made_up(file) || file == outermost[i]))
-            origins[i] |= (unsigned char)(1u << file->origin);
-    }
-    for (uint32_t i = 0; i < m->stats.n; i++) {
-        const hl_stat *stat = &m->stats.row[i];
-        total += origins[stat->stack] ? stat->allocated : 0;
-        for (unsigned origin = 0; origin <= HL_ORIGIN_NATIVE; origin++)
-            sum[origin] += origins[stat->stack] >> origin & 1 ? stat->allocated : 0;
-    }
-    free(origins);
-    m->yours = sum[HL_ORIGIN_USER]                ? HL_ORIGIN_USER
-               : sum[HL_ORIGIN_SITE] > total / 20 ? HL_ORIGIN_SITE
-               : sum[HL_ORIGIN_STDLIB]            ? HL_ORIGIN_STDLIB
-                                                  : HL_ORIGIN_USER;
-    return 0;
-}
-
-/* Whether a frame is of the user's own code. Code that a library makes and runs (a namedtuple's, a data class's: "<string>")
- * is the library's; what is passed with -c is the user's. */
-static bool is_yours(const hl_model *m, const hl_model_stack *stack, const hl_model_file *outermost)
-{
-    const hl_model_file *file = file_of_frame(m, stack->frame);
-    if (!file || file->origin != m->yours || stack->kind == HL_STACK_DEEPER)
-        return false;
-    if (m->yours != HL_ORIGIN_USER)
-        return outermost && !is_startup(outermost);
-    return !is_made_up(file) || file == outermost;
-}
-
-static int charge_stacks(loader *l)
-{
-    hl_model *m = l->model;
-    const hl_model_file **outermost = calloc(m->stacks.n, sizeof(void *)); /* the root is always there */
-    if (!outermost)
-        return -ENOMEM;
-    find_outermost(m, outermost);
-    int error = choose_yours(m, outermost);
-    for (uint32_t i = 0; i < m->stacks.n && !error; i++) {
-        hl_model_stack *stack = &m->stacks.row[i];
-        const hl_model_stack *parent = &m->stacks.row[stack->parent];
-        if (i == 0 || stack->kind == HL_STACK_NO_PYTHON || stack->kind == HL_STACK_ROOT) {
-            stack->leaf = stack->yours = HL_SITE_NO_PYTHON;
-            continue;
-        }
-        if (stack->kind == HL_STACK_DEEPER && parent->kind == HL_STACK_PYTHON && parent->frame != HL_NO_ROW) {
-            const hl_model_frame *frame = &m->frames.row[parent->frame];
-            stack->leaf = site_of(l, HL_SITE_DEEPER, frame->function, frame->line);
-        } else if (stack->frame != HL_NO_ROW) {
-            stack->leaf = m->frames.row[stack->frame].site;
-        } else {
-            stack->leaf = stack->kind == HL_STACK_DEEPER ? site_of(l, HL_SITE_DEEPER, HL_NO_ROW, 0) : parent->leaf;
-        }
-        error = stack->leaf == HL_NO_ROW ? -ENOMEM : 0;
-        if (is_yours(m, stack, outermost[i]))
-            stack->yours = stack->leaf;
-        else if (!is_outermost(m, stack))
-            stack->yours = parent->yours;
-        else
-            stack->yours = outermost[i] && is_startup(outermost[i]) ? HL_SITE_STARTUP : stack->leaf;
-    }
-    free(outermost);
-    return error;
-}
-
 /* --------------------------------------------------------------------------------------------------------- the rest */
 
 const char *hl_model_text(const hl_model *model, const char *key, const char *otherwise)
@@ -517,8 +388,8 @@ static int load_tables(loader *l)
         l->directory = NULL;
         return -ENOMEM;
     }
-    if (site_of(l, HL_SITE_NO_PYTHON, HL_NO_ROW, 0) == HL_NO_ROW ||
-        site_of(l, HL_SITE_STARTUP, HL_NO_ROW, 0) == HL_NO_ROW)
+    if (hl_site_of(l, HL_SITE_NO_PYTHON, HL_NO_ROW, 0) == HL_NO_ROW ||
+        hl_site_of(l, HL_SITE_STARTUP, HL_NO_ROW, 0) == HL_NO_ROW)
         return -ENOMEM;
     if ((error = load(l, "SELECT id, path, origin, source_bytes IS NOT NULL FROM file ORDER BY id", &m->files,
                       sizeof *m->files.row, fill_file)) ||
@@ -554,7 +425,7 @@ static int load_tables(loader *l)
              &m->stats, sizeof *m->stats.row, fill_stat)) ||
         (error = load(l, "SELECT process, text FROM note ORDER BY id", &m->notes, sizeof *m->notes.row, fill_note)))
         return error;
-    return charge_stacks(l);
+    return hl_charge_stacks(l);
 }
 
 int hl_model_load(hl_model **model, sqlite3 *database, char *why, size_t why_bytes)

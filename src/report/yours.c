@@ -1,0 +1,130 @@
+/*
+ * yours.c - whose line a stack is: the site that each stack of a model is charged to, its innermost frame's and the user's.
+ *
+ * The last step of loading (model.c). What counts as the user's is told in model.h and, for people, in the pages of the
+ * reports ("Your line").
+ */
+#include "loader.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+static const hl_model_file *file_of_frame(const hl_model *m, uint32_t frame)
+{
+    uint32_t function = frame == HL_NO_ROW ? HL_NO_ROW : m->frames.row[frame].function;
+    uint32_t file = function == HL_NO_ROW ? HL_NO_ROW : m->functions.row[function].file;
+    return file == HL_NO_ROW ? NULL : &m->files.row[file];
+}
+
+/* Frames that are outermost while the interpreter starts and before any code of the program runs. */
+static bool is_startup(const hl_model_file *file)
+{
+    return strncmp(file->path, "<frozen importlib", 17) == 0 || strcmp(file->path, "<frozen site>") == 0 ||
+           strcmp(file->path, "<frozen zipimport>") == 0 ||
+           (file->origin == HL_ORIGIN_STDLIB && ends_with(file->path, "/site.py"));
+}
+
+/* "<string>", "<template>": a name for code without a file. What people type has such a name too. */
+static bool is_made_up(const hl_model_file *file)
+{
+    const char *path = file->path;
+    return path[0] == '<' && strncmp(path, "<ipython", 8) != 0 && strcmp(path, "<stdin>") != 0 &&
+           strncmp(path, "<console", 8) != 0 && strncmp(path, "<doctest", 8) != 0;
+}
+
+static bool is_outermost(const hl_model *m, const hl_model_stack *stack)
+{
+    hl_stack_kind above = m->stacks.row[stack->parent].kind;
+    return above == HL_STACK_ROOT || above == HL_STACK_NO_PYTHON;
+}
+
+/* The file of each stack's outermost frame, null where there is none. */
+static void find_outermost(const hl_model *m, const hl_model_file **outermost)
+{
+    for (uint32_t i = 1; i < m->stacks.n; i++) {
+        const hl_model_stack *stack = &m->stacks.row[i];
+        outermost[i] = is_outermost(m, stack) ? file_of_frame(m, stack->frame) : outermost[stack->parent];
+    }
+}
+
+/* Which files are the user's: those of the user, or, where the program runs none, installed packages if they take part in a
+ * twentieth of what is allocated (an import hook alone does not count), or else the standard library. */
+static int choose_yours(hl_model *m, const hl_model_file *const *outermost)
+{
+    unsigned char *origins = calloc(m->stacks.n, 1); /* of the frames on each stack, a bit each */
+    if (!origins)
+        return -ENOMEM;
+    uint64_t sum[HL_ORIGIN_NATIVE + 1] = {0}, total = 0;
+    for (uint32_t i = 1; i < m->stacks.n; i++) {
+        const hl_model_file *file = file_of_frame(m, m->stacks.row[i].frame);
+        origins[i] = origins[m->stacks.row[i].parent];
+        if (file && outermost[i] && !is_startup(outermost[i]) && (!is_made_up(file) || file == outermost[i]))
+            origins[i] |= (unsigned char)(1u << file->origin);
+    }
+    for (uint32_t i = 0; i < m->stats.n; i++) {
+        const hl_stat *stat = &m->stats.row[i];
+        total += origins[stat->stack] ? stat->allocated : 0;
+        for (unsigned origin = 0; origin <= HL_ORIGIN_NATIVE; origin++)
+            sum[origin] += origins[stat->stack] >> origin & 1 ? stat->allocated : 0;
+    }
+    free(origins);
+    m->yours = sum[HL_ORIGIN_USER]                ? HL_ORIGIN_USER
+               : sum[HL_ORIGIN_SITE] > total / 20 ? HL_ORIGIN_SITE
+               : sum[HL_ORIGIN_STDLIB]            ? HL_ORIGIN_STDLIB
+                                                  : HL_ORIGIN_USER;
+    return 0;
+}
+
+/* Whether a frame is of the user's own code. Code that a library makes and runs (a namedtuple's, a data class's: "<string>")
+ * is the library's; what is passed with -c is the user's. */
+static bool is_yours(const hl_model *m, const hl_model_stack *stack, const hl_model_file *outermost)
+{
+    const hl_model_file *file = file_of_frame(m, stack->frame);
+    if (!file || file->origin != m->yours || stack->kind == HL_STACK_DEEPER)
+        return false;
+    if (m->yours != HL_ORIGIN_USER)
+        return outermost && !is_startup(outermost);
+    return !is_made_up(file) || file == outermost;
+}
+
+int hl_charge_stacks(loader *l)
+{
+    hl_model *m = l->model;
+    const hl_model_file **outermost = calloc(m->stacks.n, sizeof(void *)); /* the root is always there */
+    if (!outermost)
+        return -ENOMEM;
+    find_outermost(m, outermost);
+    int error = choose_yours(m, outermost);
+    for (uint32_t i = 0; i < m->stacks.n && !error; i++) {
+        hl_model_stack *stack = &m->stacks.row[i];
+        const hl_model_stack *parent = &m->stacks.row[stack->parent];
+        if (i == 0 || stack->kind == HL_STACK_NO_PYTHON || stack->kind == HL_STACK_ROOT) {
+            stack->leaf = stack->yours = HL_SITE_NO_PYTHON;
+            continue;
+        }
+        if (stack->kind == HL_STACK_DEEPER && parent->kind == HL_STACK_PYTHON && parent->frame != HL_NO_ROW) {
+            const hl_model_frame *frame = &m->frames.row[parent->frame];
+            stack->leaf = hl_site_of(l, HL_SITE_DEEPER, frame->function, frame->line);
+        } else if (stack->frame != HL_NO_ROW) {
+            stack->leaf = m->frames.row[stack->frame].site;
+        } else {
+            stack->leaf = stack->kind == HL_STACK_DEEPER ? hl_site_of(l, HL_SITE_DEEPER, HL_NO_ROW, 0) : parent->leaf;
+        }
+        error = stack->leaf == HL_NO_ROW ? -ENOMEM : 0;
+        if (is_yours(m, stack, outermost[i]))
+            stack->yours = stack->leaf;
+        else if (!is_outermost(m, stack))
+            stack->yours = parent->yours;
+        else
+            stack->yours = outermost[i] && is_startup(outermost[i]) ? HL_SITE_STARTUP : stack->leaf;
+    }
+    free(outermost);
+    return error;
+}
