@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #define SECOND UINT64_C(1000000000)
@@ -14,6 +15,15 @@ static uint64_t thread_cpu_ns(void)
     struct timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+}
+
+void hl_checkpoint_cost(uint64_t *cpu_ns, uint64_t *rss_peak_bytes)
+{
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    *cpu_ns = (uint64_t)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * SECOND +
+              (uint64_t)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1000;
+    *rss_peak_bytes = (uint64_t)use.ru_maxrss * 1024;
 }
 
 static void *work(void *argument)
@@ -55,6 +65,7 @@ int hl_checkpoint_open(hl_checkpoint *c, const hl_collect_options *options)
     int error = hl_profile_writer_open(&c->writer, options->output, &options->identity);
     if (error)
         return error;
+    hl_profile_writer_ask_cost(c->writer, hl_checkpoint_cost);
     c->applied = true; /* nothing waits to be applied */
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);

@@ -39,6 +39,9 @@ int hl_checkpoint_wait(hl_checkpoint *checkpoint);
 const char *hl_checkpoint_error(hl_checkpoint *checkpoint);
 void hl_checkpoint_close(hl_checkpoint *checkpoint);
 
+/* Processor time of this process so far, both threads, and its highest resident memory. */
+void hl_checkpoint_cost(uint64_t *cpu_ns, uint64_t *rss_peak_bytes);
+
 /* Adds all that has changed since the last call, or everything after ticks doubled or rows folded. */
 void hl_books_fill(hl_books *books, hl_batch *batch, bool final, bool stopped);
 

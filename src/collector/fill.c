@@ -2,7 +2,6 @@
 #include "checkpoint.h"
 
 #include <string.h>
-#include <sys/resource.h>
 
 static void *add(void *rows, size_t row_bytes)
 {
@@ -56,11 +55,7 @@ static void fill_meta(hl_books *books, hl_batch_meta *meta, bool final, bool sto
                 meta->rss_peak = p->rss_peak;
         }
     }
-    struct rusage use;
-    getrusage(RUSAGE_SELF, &use);
-    meta->collector_cpu_ns = (uint64_t)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1000000000 +
-                             (uint64_t)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1000;
-    meta->collector_rss_peak = (uint64_t)use.ru_maxrss * 1024;
+    hl_checkpoint_cost(&meta->collector_cpu_ns, &meta->collector_rss_peak);
     meta->tick_ns = (uint64_t)books->tick_ms * 1000000;
     meta->cell_tick_ns = (uint64_t)books->cells.tick_ms * 1000000;
     meta->folded_stacks = books->folded_stacks;

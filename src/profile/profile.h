@@ -38,6 +38,11 @@ int hl_profile_writer_apply(hl_profile_writer *writer, const hl_batch *batch);
  * file stays and the temporary one is removed. `final` embeds source text too and packs the database. */
 int hl_profile_writer_publish(hl_profile_writer *writer, bool final);
 
+/* What recording has cost so far. Asked just before each image is made, so that the file has all up to itself; without it
+ * the numbers are the batch's. */
+typedef void hl_profile_cost(uint64_t *cpu_ns, uint64_t *rss_peak_bytes);
+void hl_profile_writer_ask_cost(hl_profile_writer *writer, hl_profile_cost *cost);
+
 const char *hl_profile_writer_error(const hl_profile_writer *writer);
 void hl_profile_writer_close(hl_profile_writer *writer);
 

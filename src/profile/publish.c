@@ -81,6 +81,15 @@ static int pack(hl_profile_writer *w, bool final)
     return hl_writer_exec(w, "VACUUM");
 }
 
+/* Without memory for it the last batch's numbers stay. */
+static void put_cost(hl_profile_writer *w)
+{
+    uint64_t cpu_ns, rss_peak_bytes;
+    w->cost(&cpu_ns, &rss_peak_bytes);
+    if (hl_writer_meta(w, "collector_cpu_ns", cpu_ns) == 0)
+        hl_writer_meta(w, "collector_rss_peak", rss_peak_bytes);
+}
+
 int hl_profile_writer_publish(hl_profile_writer *w, bool final)
 {
     w->error[0] = 0;
@@ -89,6 +98,8 @@ int hl_profile_writer_publish(hl_profile_writer *w, bool final)
         error = hl_writer_embed_sources(w);
     if (!error)
         error = pack(w, final);
+    if (w->cost)
+        put_cost(w);
     /* Without memory for these the profile is whole all the same, unless there is not even enough to clear. */
     if ((error && error != -ENOMEM) || hl_writer_clear(w) != 0)
         return error ? error : -ENOMEM;

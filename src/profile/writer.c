@@ -141,7 +141,7 @@ static const char *word_of(uint32_t code, const char *const *words, size_t n, co
 
 /* ---------------------------------------------------------------------------------------------- meta and processes */
 
-static int meta_number(hl_profile_writer *w, const char *key, uint64_t value)
+int hl_writer_meta(hl_profile_writer *w, const char *key, uint64_t value)
 {
     row r = begin(w, PUT_META);
     put_word(&r, key);
@@ -212,7 +212,7 @@ static int put_meta(hl_profile_writer *w, const hl_batch_meta *m)
         {"oom_limit", m->oom_limit},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        int error = meta_number(w, numbers[i].key, numbers[i].value);
+        int error = hl_writer_meta(w, numbers[i].key, numbers[i].value);
         if (error)
             return error;
     }
@@ -580,7 +580,7 @@ static int put_identity(hl_profile_writer *w, const hl_profile_identity *identit
     if (!error)
         error = meta_text(w, "options", identity->options ? identity->options : "");
     if (!error)
-        error = meta_number(w, "start_unix_ns", identity->start_unix_ns);
+        error = hl_writer_meta(w, "start_unix_ns", identity->start_unix_ns);
     for (const char *const *label = identity->labels; !error && label && label[0] && label[1]; label += 2) {
         char *sql = sqlite3_mprintf("INSERT OR REPLACE INTO label VALUES (%Q, %Q)", label[0], label[1]);
         error = sql ? hl_writer_exec(w, sql) : hl_writer_fail(w, -ENOMEM, "out of memory");
@@ -640,6 +640,8 @@ int hl_profile_writer_open(hl_profile_writer **writer, const char *path, const h
         *writer = w;
     return error;
 }
+
+void hl_profile_writer_ask_cost(hl_profile_writer *w, hl_profile_cost *cost) { w->cost = cost; }
 
 const char *hl_profile_writer_error(const hl_profile_writer *w) { return w->error; }
 

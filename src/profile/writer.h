@@ -45,6 +45,7 @@ struct hl_profile_writer {
     size_t files_written, functions_written, frames_written, stacks_written;
     bool empty_first; /* a complete batch came and has not been committed */
     bool sources_embedded;
+    hl_profile_cost *cost; /* NULL: only what batches say */
     char error[256];
 };
 
@@ -58,6 +59,8 @@ int hl_writer_exec(hl_profile_writer *writer, const char *sql);
 int hl_writer_begin(hl_profile_writer *writer);
 int hl_writer_commit(hl_profile_writer *writer);
 int hl_writer_clear(hl_profile_writer *writer);
+/* A number of the meta table. */
+int hl_writer_meta(hl_profile_writer *writer, const char *key, uint64_t value);
 /* Adds a note for the user, unless it is there. */
 int hl_writer_note(hl_profile_writer *writer, uint32_t process, const char *text);
 

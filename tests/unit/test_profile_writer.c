@@ -323,6 +323,29 @@ static void histograms_are_varints(void **state)
     hl_batch_release(&b);
 }
 
+static uint64_t spent_ns;
+static void tell_cost(uint64_t *cpu_ns, uint64_t *rss_peak_bytes)
+{
+    *cpu_ns = spent_ns;
+    *rss_peak_bytes = 2 * spent_ns;
+}
+
+static void what_recording_cost_has_the_last_batch_in_it(void **state)
+{
+    (void)state;
+    static const char question[] = "SELECT group_concat(value, ' ') FROM (SELECT value FROM meta WHERE key IN "
+                                   "('collector_cpu_ns', 'collector_rss_peak') ORDER BY key)";
+    hl_profile_writer *w = open_writer();
+    hl_batch b = {.meta = {.final = true, .collector_cpu_ns = 5, .collector_rss_peak = 6}};
+    spent_ns = 70;
+    assert_int_equal(hl_profile_writer_apply(w, &b), 0);
+    assert_string_equal(ask(w, question), "5 6");
+    hl_profile_writer_ask_cost(w, tell_cost);
+    spent_ns = 80; /* applying it took time too */
+    assert_string_equal(ask(w, question), "80 160");
+    hl_profile_writer_close(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,6 +358,7 @@ int main(void)
         cmocka_unit_test(who_and_how_is_in_meta),
         cmocka_unit_test(python_versions_are_told_in_words),
         cmocka_unit_test(histograms_are_varints),
+        cmocka_unit_test(what_recording_cost_has_the_last_batch_in_it),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }
