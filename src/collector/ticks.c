@@ -65,9 +65,8 @@ static void merge_pairs(hl_process *process)
                 row.anon_kib = first->anon_kib;
                 row.file_kib = first->file_kib;
                 row.shmem_kib = first->shmem_kib;
+                row.pss_kib = first->pss_kib; /* all of one sample, or PSS could be above RSS */
             }
-            if (row.pss_kib == UINT32_MAX)
-                row.pss_kib = first->pss_kib;
             kept--;
         }
         process->ticks[kept++] = row;

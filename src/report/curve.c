@@ -33,6 +33,7 @@ static int add_point(hl_curve *curve, uint32_t *room, const state *states, uint3
         curve->point = grown;
         *room = more;
     }
+    bool whole_pss = true;
     hl_point *p = &curve->point[curve->n++];
     *p = (hl_point){.end_ns = end_ns, .rss = -1, .anon = -1, .file = -1, .shmem = -1, .pss = -1};
     for (uint32_t i = 0; i < n; i++) {
@@ -44,8 +45,12 @@ static int add_point(hl_curve *curve, uint32_t *room, const state *states, uint3
         add_sample(&p->anon, states[i].anon);
         add_sample(&p->file, states[i].file);
         add_sample(&p->shmem, states[i].shmem);
+        if (states[i].rss >= 0) /* the sum is that of all processes, or unknown */
+            whole_pss &= states[i].pss >= 0;
         add_sample(&p->pss, states[i].pss);
     }
+    if (!whole_pss)
+        p->pss = -1;
     if (p->high > curve->heap_max)
         curve->heap_max = p->high;
     if (p->rss > 0 && (uint64_t)p->rss > curve->rss_max)
@@ -73,6 +78,8 @@ static void take_row(state *s, sqlite3_stmt *row)
     s->low = count_of(row, 3);
     s->high = count_of(row, 4);
     s->arena = count_of(row, 5);
+    if (sqlite3_column_type(row, 6) != SQLITE_NULL)
+        s->pss = -1; /* one of an earlier sample says nothing beside this RSS */
     int64_t *samples[] = {&s->rss, &s->anon, &s->file, &s->shmem, &s->pss};
     for (int i = 0; i < 5; i++)
         if (sqlite3_column_type(row, 6 + i) != SQLITE_NULL)

@@ -3,7 +3,7 @@
  *
  * Between two points everything stays as the earlier one says. A process counts until it ended. `low` and `high` are the
  * sums of the processes' extremes within the tick: bounds for a tree, exact for one process. RSS is -1 until the first
- * sample, and carried on between samples.
+ * sample, and carried on between samples; PSS, sampled less often, is -1 where the last sample of a process has none.
  */
 #ifndef HL_REPORT_CURVE_H
 #define HL_REPORT_CURVE_H

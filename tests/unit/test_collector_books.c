@@ -345,6 +345,38 @@ static void lifetimes_and_cells_follow_time(void **state)
     close_fixture(&f);
 }
 
+static void a_coarser_tick_has_no_pss_of_another_sample(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, 0);
+    ring_process p = ring_join(f.mapped, getpid(), getppid(), 0);
+    ring_writer w = ring_begin(&p, 1);
+    for (int tick = 0; tick < 2100; tick++) { /* in turn 60 MB and 59 of PSS, and 16 MB without */
+        ring_malloc(&w, AT(tick), 100);
+        pass(&f);
+        hl_process *process = f.books->process_count ? f.books->processes[0] : NULL;
+        if (process) {
+            process->sample_next_ns = UINT64_MAX; /* no other samples */
+            process->sample.rss_kib = tick % 2 ? 16 << 10 : 60 << 10;
+            process->sample.pss_kib = tick % 2 ? UINT32_MAX : 59 << 10;
+            process->sampled = true;
+        }
+        f.now_ns += 10000000;
+    }
+    read_all(&f);
+    hl_batch *b = all_rows(&f);
+    assert_true(f.books->tick_ms > 10);
+    size_t small = 0;
+    for (size_t i = 0; i < b->ticks.n; i++) {
+        const hl_batch_tick *t = &b->ticks.row[i];
+        small += t->rss == 16 << 20;
+        assert_true(t->pss <= t->rss);
+    }
+    assert_true(small > 900);
+    close_fixture(&f);
+}
+
 static void time_coarsens_and_stays_exact(void **state)
 {
     (void)state;
@@ -609,6 +641,7 @@ int main(void)
         cmocka_unit_test(block_of_a_thread_that_ended_within_realloc_is_still_there),
         cmocka_unit_test(temporaries_are_counted_by_later_allocations_of_their_thread),
         cmocka_unit_test(lifetimes_and_cells_follow_time),
+        cmocka_unit_test(a_coarser_tick_has_no_pss_of_another_sample),
         cmocka_unit_test(time_coarsens_and_stays_exact),
         cmocka_unit_test(invalid_words_end_their_writer_only),
         cmocka_unit_test(a_broken_writer_does_not_keep_the_pool),
