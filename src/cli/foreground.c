@@ -61,10 +61,10 @@ static void stop_too(int number)
 }
 
 /* Whether the program has ended. */
-static bool look_after(pid_t program, int *status)
+static bool look_after(pid_t program, int *status, struct rusage *use)
 {
     pid_t found;
-    while ((found = waitpid(program, status, WNOHANG | WUNTRACED)) != 0) {
+    while ((found = wait4(program, status, WNOHANG | WUNTRACED, use)) != 0) {
         if (found < 0 && errno == EINTR)
             continue;
         if (found < 0) { /* cannot be: it is our child */
@@ -78,7 +78,7 @@ static bool look_after(pid_t program, int *status)
     return false;
 }
 
-int hl_foreground_wait(pid_t program)
+int hl_foreground_wait(pid_t program, uint64_t *rss_peak_bytes)
 {
     signal(SIGTSTP, SIG_DFL);
     signal(SIGTTIN, SIG_DFL);
@@ -87,13 +87,15 @@ int hl_foreground_wait(pid_t program)
     sigfillset(&all);
     pid_t witness = hl_witness_start();
     int status = 0;
-    while (!look_after(program, &status)) {
+    struct rusage use = {0};
+    while (!look_after(program, &status, &use)) {
         siginfo_t got;
         if (sigwaitinfo(&all, &got) < 0 || got.si_signo == SIGCHLD)
             continue;
         pass_on(program, &witness, &got);
     }
     hl_witness_end(witness);
+    *rss_peak_bytes = (uint64_t)use.ru_maxrss * 1024;
     return status;
 }
 

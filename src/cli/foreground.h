@@ -8,6 +8,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 typedef struct hl_signals { /* what the caller of heapline set up, for the program to inherit */
@@ -21,8 +22,9 @@ void hl_foreground_begin(hl_signals *before);
 /* In the program's process, before it executes the program. */
 void hl_foreground_restore(const hl_signals *before);
 
-/* Waits until the program has ended; its wait status. */
-int hl_foreground_wait(pid_t program);
+/* Waits until the program has ended; its wait status, and the highest resident memory that the kernel saw of it or of a
+ * child that it had waited for. */
+int hl_foreground_wait(pid_t program, uint64_t *rss_peak_bytes);
 
 /* Forgets the signals that have come so far; then hl_foreground_interrupted says whether the user asks again to end. */
 void hl_foreground_forget(void);

@@ -193,7 +193,9 @@ static int record(const run_options *o, const hl_target *t, hl_recorder *r, hl_p
         return explain_exec(t, error);
     }
     let_go_of_descriptors();
-    int status = hl_foreground_wait(program->pid);
+    uint64_t rss_peak_bytes;
+    int status = hl_foreground_wait(program->pid, &rss_peak_bytes);
+    atomic_store(&r->session->root_rss_peak, rss_peak_bytes);
     hl_verdict_seen seen = {
         .start_unix_ns = r->start_unix_ns, .wait_status = status, .end_ns = since_ns(r->start_unix_ns)};
     hl_foreground_forget();

@@ -76,7 +76,11 @@ typedef struct hl_process {
     int pidfd, status_fd, rollup_fd;
     uint32_t threads; /* that have a row of their own */
     uint32_t shared_groups, first_shared_group;
-    uint64_t rss_peak, sample_next_ns, pss_next_ns;
+    uint64_t rss_peak;
+    uint64_t
+        rss_base;   /* what the kernel's highest was before its first image: up to there it may be of another program */
+    bool rss_moves; /* the last sample found another RSS than the one before */
+    uint64_t sample_next_ns, quiet_next_ns, pss_next_ns;
     hl_tick *ticks;
     uint32_t tick_count, tick_room, ticks_sent;
     hl_tick sample; /* of the tick at hand; only the rss fields */
@@ -201,7 +205,9 @@ typedef struct hl_books {
 
     /* The curve. */
     uint32_t tick_ms, tick, tick_start_ms;
-    int epoll; /* of the pidfds of running processes */
+    uint32_t sampled_count; /* processes that could be sampled, last time */
+    bool rss_moves;         /* of one of them */
+    int epoll;              /* of the pidfds of running processes */
     uint64_t tree_bound, tick_left_high, arena_peak, rss_peak;
     /* The tree's heap and peak: peak.c. */
     hl_process *at_work;             /* whose events are being applied; null: nobody's */
@@ -391,8 +397,10 @@ void hl_books_mark(hl_books *books, uint32_t process, const char *kind, const ch
 
 /* ----------------------------------------------------------------------------------------------------- sampler.c */
 
-/* Reads the resident memory of processes that had events; called when a tick ends. */
-void hl_sample(hl_books *books);
+/* Reads the resident memory of processes; called when a tick ends. */
+void hl_sample(hl_books *books, uint64_t now_ns);
+/* The kernel's highest of a process, in bytes. */
+void hl_rss_reached(hl_process *process, uint64_t bytes);
 void hl_sampler_begin(hl_books *books, hl_process *process);
 void hl_sampler_end(hl_process *process);
 

@@ -136,6 +136,10 @@ static void take_root_status(hl_books *books)
     for (uint32_t i = 0; i < books->process_count; i++) {
         if (books->processes[i]->pid == (int32_t)s->root_pid) { /* the first of that pid */
             hl_process_status(books, books->processes[i], atomic_load(&s->root_status));
+            /* Where it had children the number may be one of theirs, and below the base another image's. */
+            uint64_t rss_peak = atomic_load(&s->root_rss_peak);
+            if (books->process_count == 1 && books->processes[i]->followed && rss_peak > books->processes[i]->rss_base)
+                hl_rss_reached(books->processes[i], rss_peak);
             break;
         }
     }
@@ -197,8 +201,8 @@ static void run(hl_collector *c)
         c->idle = words ? 0 : c->idle + 1;
         if (words && atomic_load(&s->out) >= s->wake_at)
             continue; /* much is waiting */
-        uint64_t pause_ns =
-            c->idle > IDLE_TICKS && !atomic_load(&s->root_ended) ? IDLE_SLEEP_NS : (uint64_t)books->tick_ms * 1000000;
+        bool quiet = c->idle > IDLE_TICKS && !books->rss_moves && !atomic_load(&s->root_ended);
+        uint64_t pause_ns = quiet ? IDLE_SLEEP_NS : (uint64_t)books->tick_ms * 1000000;
         if (pause_ns > IDLE_SLEEP_NS)
             pause_ns = IDLE_SLEEP_NS;
         if (atomic_load(&s->root_ended) || books->image_count == 0)
@@ -228,7 +232,7 @@ static int finish(hl_collector *c)
     }
     if (hl_fold_is_due(books, true))
         hl_fold(books);
-    hl_sample(books);
+    hl_sample(books, books->now_ns);
     hl_ticks_close(books);
     int error = hl_checkpoint_wait(&c->checkpoint);
     if (error && !c->checkpoint.applied) { /* the batch that could not be applied, once more, and then the rest */

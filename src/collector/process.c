@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #define SECOND UINT64_C(1000000000)
+#define LARGEST_RSS (UINT64_C(1) << 50) /* what a program says may be anything */
 
 /* ------------------------------------------------------------------------------------------------- notes and marks */
 
@@ -399,6 +400,13 @@ static void begin_image(hl_books *books, uint32_t slot_number)
     image->facts = atomic_load(&slot->facts) - 1;
     hl_live_init(&image->live);
     hl_names_init(&image->names, slot->seed);
+    /* A forked child begins with its parent's pages, and they are its own; whatever exec replaced before the first image
+     * was not this process as it is recorded (the command that starts it, the parent of a vfork). */
+    uint64_t rss_before = slot->rss_before;
+    if (!process->followed)
+        process->rss_base = born_by == HL_CHILD_FORK ? 0 : rss_before;
+    if (rss_before > process->rss_base && rss_before < LARGEST_RSS)
+        hl_rss_reached(process, rss_before);
     process->followed = true;
     image->forked = born_by == HL_CHILD_FORK;
     process->images++;
@@ -442,6 +450,9 @@ static void end_image(hl_books *books, hl_image *image)
     hl_wire_process *slot = hl_session_process(books->session, image->slot);
     read_facts(books, image);
     process->lost += atomic_load(&slot->lost);
+    uint64_t rss_peak = atomic_load(&slot->rss_peak);
+    if (rss_peak < LARGEST_RSS)
+        hl_rss_reached(process, rss_peak);
     if (atomic_load(&slot->state) == HL_PROCESS_EXITED && !process->status_known) {
         process->exit_seen = true;
         process->exit_status = atomic_load(&slot->exit_status) & 0xff;

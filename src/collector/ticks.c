@@ -131,10 +131,14 @@ void hl_ticks_advance(hl_books *books, uint64_t now_ns)
 {
     uint32_t now_ms = (uint32_t)(now_ns / 1000000);
     if (now_ms - books->tick_start_ms >= books->tick_ms) {
-        hl_sample(books);
-        hl_ticks_close(books);
         uint32_t over = (now_ms - books->tick_start_ms) / books->tick_ms;
-        books->tick += over;
+        if (over > 1) { /* the sample is of now, and not of the tick that ended some time ago */
+            hl_ticks_close(books);
+            books->tick += over - 1;
+        }
+        hl_sample(books, now_ns);
+        hl_ticks_close(books);
+        books->tick++;
         books->tick_start_ms += over * books->tick_ms;
         while (books->tick >= TICKS || (books->tick_rows > MOST_ROWS && books->tick % 2 == 0))
             double_ticks(books);

@@ -16,7 +16,7 @@
 
 /* ------------------------------------------------------------------------------------------- the process slot */
 
-static size_t read_file(const char *path, char *to, size_t room)
+size_t hl_read_file(const char *path, char *to, size_t room)
 {
     long fd = hl_os_call(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_CLOEXEC, 0, 0, 0);
     size_t n = 0;
@@ -76,7 +76,7 @@ static void describe(hl_wire_process *p)
     p->executable[n > 0 ? n : 0] = '\0';
 
     char arguments[sizeof p->command] = "";
-    size_t bytes = read_file("/proc/self/cmdline", arguments, sizeof arguments), at = 0;
+    size_t bytes = hl_read_file("/proc/self/cmdline", arguments, sizeof arguments), at = 0;
     for (size_t i = 0; i < bytes && at + 1 < sizeof p->command;) {
         size_t length = strnlen(arguments + i, bytes - i);
         if (i)
@@ -140,6 +140,8 @@ static bool open_process(uint32_t born_by, int32_t parent_pid, const hl_wire_pro
     atomic_store(&p->python_flags, 0);
     atomic_store(&p->exit_status, 0);
     atomic_store(&p->lost, 0);
+    p->rss_before = hl_resident_peak();
+    atomic_store(&p->rss_peak, 0);
     begin_texts(p);
     if (!describe_as(p, parent, parent_pid))
         describe(p);

@@ -145,8 +145,13 @@ void hl_tracker_lose(uint64_t events);
 void hl_end_thread(void *writer);
 hl_wire_writer *hl_claim_shared_writer(void);
 
-/* exits.c: called while joining. */
+/* The beginning of a file, by the kernel alone. The number of bytes, 0 also when it cannot be read. */
+size_t hl_read_file(const char *path, char *to, size_t room);
+
+/* exits.c: called while joining. And the highest resident memory of this pid so far, bytes: also of what it was before
+ * exec, and of the parent while a vfork child had its memory. */
 void hl_watch_exit(void);
+uint64_t hl_resident_peak(void);
 
 /* start.c: starts `binary collect ..` and waits until it is ready, at most 5 s. Writes the locator; 0 or -errno. */
 int hl_start_session(const char *binary, const char *options, char *locator, size_t room);

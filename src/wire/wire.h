@@ -211,6 +211,8 @@ typedef struct hl_session {
     /* From the foreground parent to the collector, and back. */
     _Atomic uint32_t root_ended; /* futex: 1 once root_status holds the program's wait status */
     _Atomic int32_t root_status;
+    _Atomic uint64_t
+        root_rss_peak; /* bytes, as wait4 said: the highest of the program and of the children it waited for */
     _Atomic uint32_t root_saved; /* futex: 1 once the profile on disk holds all up to the program's end; 2: it cannot be
                                      written (root_error, errno) */
     _Atomic int32_t root_error;
@@ -248,10 +250,15 @@ typedef struct hl_wire_process {
     _Atomic uint32_t python_flags;   /* 1 free-threaded, 2 debug, 4 shared libpython */
     _Atomic int32_t exit_status;     /* of exit or _exit, when state is HL_PROCESS_EXITED */
     _Atomic uint64_t lost;           /* events that were not recorded (no slot, address out of range ..) */
-    _Atomic uint32_t text_version;   /* seqlock for the three texts: odd while written */
-    char executable[1024];           /* all NUL-terminated, cut when longer */
-    char command[2048];              /* arguments joined by blanks, quoted where needed */
-    char reason[384];                /* why `recording` is less than asked; empty: it is not */
+    /* Resident memory, bytes. The kernel's highest of the pid, as getrusage says it when this image joins: what was before
+     * it (the image that called exec, the parent of a vfork) may have been larger. And the highest of this image alone, at
+     * its exit; 0: not known. */
+    uint64_t rss_before;
+    _Atomic uint64_t rss_peak;
+    _Atomic uint32_t text_version; /* seqlock for the three texts: odd while written */
+    char executable[1024];         /* all NUL-terminated, cut when longer */
+    char command[2048];            /* arguments joined by blanks, quoted where needed */
+    char reason[384];              /* why `recording` is less than asked; empty: it is not */
 } hl_wire_process;
 _Static_assert(sizeof(hl_wire_process) <= HL_PROCESS_BYTES, "process slot");
 
