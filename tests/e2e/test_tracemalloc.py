@@ -35,3 +35,23 @@ def test_tracemalloc_sees_what_it_sees_alone(heapline, each_python, variable):
     # Both lists of blocks were made in kept, whatever else was; tracemalloc's own records are malloc's.
     kept = profile.allocated(function="kept", allocator=("object", "buffer"))
     assert kept.bytes >= 2 * 1_499_500 and kept.count >= 2000
+
+
+@pytest.mark.pythons("3.12")
+def test_blocks_are_exact_while_tracemalloc_runs(heapline, each_python):
+    profile = heapline.run(
+        """
+import tracemalloc
+tracemalloc.start()
+def drops(count):
+    for _ in range(count):
+        bytes(10_000)
+drops(300)
+tracemalloc.stop()
+drops(200)
+""",
+        python=each_python,
+    )
+    drops = {"function": "drops", "allocator": ("object", "buffer")}
+    assert 500 * 10_033 <= profile.allocated(**drops).bytes < 500 * 10_033 + 30_000
+    assert profile.live(**drops).bytes < 1000
