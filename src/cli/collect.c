@@ -11,6 +11,7 @@
 #include "install.h"
 #include "output.h"
 #include "recorder.h"
+#include "registry.h"
 #include "target.h"
 #include "words.h"
 
@@ -128,6 +129,7 @@ int hl_cmd_collect(int argc, char **argv)
     if (error)
         return refuse(o.record.output != NULL ? o.record.output : "the profile's name",
                       error == -EINVAL ? "unknown % in the name" : hl_error_text(error));
+    int lock = hl_registry_lock(); /* until this recording is in the list */
     if (hl_output_check(output, o.record.force, why, sizeof why) != 0)
         return refuse(output, why);
 
@@ -142,6 +144,7 @@ int hl_cmd_collect(int argc, char **argv)
         return refuse("heapline", hl_error_text(error));
     hl_recording_of what = {.output = output, .command = command, .options = said, .program = program};
     error = hl_recorder_start(&recorder, &o.record, &what);
+    hl_registry_unlock(lock);
     if (error)
         return refuse(output, hl_error_text(error));
     free(o.record.labels.at);

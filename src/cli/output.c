@@ -2,6 +2,7 @@
 #include "output.h"
 
 #include "error.h"
+#include "registry.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -90,7 +91,8 @@ int hl_output_expand(const char *pattern, const char *stem, pid_t pid, char path
         if (getcwd(here, sizeof here) == NULL)
             return -errno;
         put(&to, here);
-        put(&to, "/");
+        if (strcmp(here, "/") != 0)
+            put(&to, "/");
     }
     int error = pattern != NULL ? put_pattern(&to, pattern, pid) : 0;
     if (error)
@@ -126,8 +128,14 @@ static int check_folder(const char *path, char *why, size_t why_bytes)
     int fd = mkostemp(probe, O_CLOEXEC);
     if (fd < 0) {
         int error = errno;
-        snprintf(why, why_bytes, error == ENOENT ? "the folder %.*s does not exist" : "the folder %.*s: %s", folder,
-                 path, hl_error_text(error));
+        struct stat found;
+        probe[folder] = '\0';
+        if (error != ENOENT)
+            snprintf(why, why_bytes, "the folder %s: %s (-o names another place)", probe, hl_error_text(error));
+        else if (stat(probe, &found) == 0 && S_ISDIR(found.st_mode)) /* /proc */
+            snprintf(why, why_bytes, "no file can be made in the folder %s (-o names another place)", probe);
+        else
+            snprintf(why, why_bytes, "the folder %s does not exist", probe);
         return -error;
     }
     close(fd);
@@ -135,9 +143,27 @@ static int check_folder(const char *path, char *why, size_t why_bytes)
     return 0;
 }
 
+typedef struct asked {
+    const char *path;
+    char *why;
+    size_t why_bytes;
+} asked;
+
+static int writes_it(const hl_recorded *r, hl_session *session, void *context)
+{
+    const asked *a = context;
+    (void)session;
+    if (!hl_is_same_file(a->path, r->output))
+        return 0;
+    snprintf(a->why, a->why_bytes, "a running recording writes this file: pid %d, %.200s (-o names another)",
+             (int)r->program, r->command);
+    return -EBUSY;
+}
+
 int hl_output_check(char path[PATH_MAX], bool force, char *why, size_t why_bytes)
 {
     struct stat found;
+    asked a = {path, why, why_bytes};
     if (lstat(path, &found) == 0) {
         if (S_ISLNK(found.st_mode) && stat(path, &found) == 0) {
             char target[PATH_MAX];
@@ -148,11 +174,15 @@ int hl_output_check(char path[PATH_MAX], bool force, char *why, size_t why_bytes
             return refuse(-EISDIR, why, why_bytes, "is a folder");
         if (!S_ISREG(found.st_mode) && !S_ISLNK(found.st_mode))
             return refuse(-EINVAL, why, why_bytes, "is not a regular file");
+        int busy = hl_registry_each(writes_it, &a);
+        if (busy)
+            return busy;
         if (!force)
             return refuse(-EEXIST, why, why_bytes, "exists already (-f overwrites it, -o names another)");
     } else if (errno != ENOENT) {
         snprintf(why, why_bytes, "%s", hl_error_text(errno));
         return -errno;
     }
-    return check_folder(path, why, why_bytes);
+    int error = check_folder(path, why, why_bytes);
+    return error ? error : hl_registry_each(writes_it, &a);
 }

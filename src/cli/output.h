@@ -15,7 +15,7 @@
 int hl_output_expand(const char *pattern, const char *stem, pid_t pid, char path[PATH_MAX]);
 
 /* Whether a profile may be put at `path`: its folder can be written to, and there is no file, or, with `force`, a regular
- * one. A link is replaced by what it points to. On failure -errno and one line without the path in `why`. */
+ * one; no recording of this user writes it now. A link is replaced by what it points to. On failure -errno and one line without the path in `why`. */
 int hl_output_check(char path[PATH_MAX], bool force, char *why, size_t why_bytes);
 
 #endif

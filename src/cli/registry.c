@@ -1,19 +1,22 @@
 /* registry.c - see registry.h. */
 #include "registry.h"
 
+#include "options.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { PLACES = 2, FILE_BYTES = 8192 };
+enum { PLACES = 2, FILE_BYTES = 8192, LOCK_LIMIT_MS = 2000 };
 
 /* The two places where a registry may be; the first may be missing (0). */
 static bool place(unsigned i, char folder[PATH_MAX])
@@ -63,6 +66,23 @@ int hl_registry_folder(char folder[PATH_MAX])
         return fd;
     close(fd);
     return 0;
+}
+
+int hl_registry_lock(void)
+{
+    char folder[PATH_MAX];
+    int fd = open_for_writing(folder);
+    for (int waited_ms = 0; fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0 && waited_ms < LOCK_LIMIT_MS; waited_ms++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    return fd;
+}
+
+void hl_registry_unlock(int lock)
+{
+    if (lock < 0)
+        return;
+    flock(lock, LOCK_UN); /* for a forked collector's copy of the descriptor too */
+    close(lock);
 }
 
 int hl_registry_add(const hl_recorded *r)
@@ -195,4 +215,54 @@ int hl_registry_each(int (*each)(const hl_recorded *recorded, hl_session *sessio
             close(at);
     }
     return answer;
+}
+
+/* Its folder without links, and the last part of the name. The file itself need not be there. */
+static bool resolve(const char *path, char resolved[2 * PATH_MAX])
+{
+    char folder[PATH_MAX], real[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    const char *last = slash != NULL ? slash + 1 : path;
+    int n = snprintf(folder, sizeof folder, "%.*s", slash != NULL ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    if (n >= (int)sizeof folder || realpath(folder, real) == NULL)
+        return false;
+    snprintf(resolved, 2 * PATH_MAX, "%s/%s", strcmp(real, "/") == 0 ? "" : real, last);
+    return true;
+}
+
+bool hl_is_same_file(const char *a, const char *b)
+{
+    struct stat found_a, found_b;
+    if (stat(a, &found_a) == 0 && stat(b, &found_b) == 0 && found_a.st_dev == found_b.st_dev &&
+        found_a.st_ino == found_b.st_ino)
+        return true;
+    char real_a[2 * PATH_MAX], real_b[2 * PATH_MAX]; /* also while one of them is being replaced */
+    return resolve(a, real_a) && resolve(b, real_b) && strcmp(real_a, real_b) == 0;
+}
+
+hl_recording_name hl_recording_named(const char *word)
+{
+    hl_recording_name name = {.word = word};
+    if (hl_parse_number(word, &name.pid) != 0)
+        name.pid = 0;
+    return name;
+}
+
+static bool has_process(hl_session *s, uint64_t pid)
+{
+    uint32_t used = atomic_load(&s->processes_used);
+    for (uint32_t i = 0; i < used && i < HL_MAX_PROCESSES; i++) {
+        hl_wire_process *p = hl_session_process(s, i);
+        if (atomic_load(&p->state) == HL_PROCESS_RUNNING && (uint64_t)p->pid == pid)
+            return true;
+    }
+    return false;
+}
+
+bool hl_recording_is(const hl_recorded *r, hl_session *s, const hl_recording_name *name)
+{
+    if (hl_is_same_file(name->word, r->output))
+        return true;
+    return name->pid != 0 &&
+           ((uint64_t)r->program == name->pid || (uint64_t)r->collector == name->pid || has_process(s, name->pid));
 }

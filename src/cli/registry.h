@@ -11,6 +11,7 @@
 #include "wire.h"
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -27,6 +28,22 @@ int hl_registry_folder(char folder[PATH_MAX]);
 
 int hl_registry_add(const hl_recorded *recorded);
 void hl_registry_remove(pid_t collector);
+
+/* Keeps others of this user from beginning a recording between the look at the list and one's own entry in it: a descriptor,
+ * or -errno. Whoever holds it for longer than 2 s is not waited for. */
+int hl_registry_lock(void);
+void hl_registry_unlock(int lock);
+
+/* Whether two names mean one file, which need not be there: by device and inode, or by their folders and last parts. */
+bool hl_is_same_file(const char *a, const char *b);
+
+/* What people call a recording by: its profile (there or not), or the pid of any process in it. */
+typedef struct hl_recording_name {
+    const char *word;
+    uint64_t pid; /* 0: not a number */
+} hl_recording_name;
+hl_recording_name hl_recording_named(const char *word);
+bool hl_recording_is(const hl_recorded *recorded, hl_session *session, const hl_recording_name *name);
 
 /* Calls `each` for every recording that runs, with its session mapped read-write during the call; a non-zero answer ends
  * the round and is returned. */

@@ -14,6 +14,7 @@
 #include "output.h"
 #include "program.h"
 #include "recorder.h"
+#include "registry.h"
 #include "target.h"
 #include "verdict.h"
 #include "words.h"
@@ -172,6 +173,7 @@ static int record(const run_options *o, const hl_target *t, hl_recorder *r, hl_p
                       error == -EINVAL ? "unknown % in the name (%p pid, %h host, %r rank, %% a percent sign)"
                                        : hl_error_text(error));
     }
+    int lock = hl_registry_lock(); /* until this recording is in the list */
     if (hl_output_check(output, o->record.force, why, sizeof why) != 0) {
         hl_program_drop(program);
         return refuse(output, why);
@@ -179,6 +181,7 @@ static int record(const run_options *o, const hl_target *t, hl_recorder *r, hl_p
     hl_recording_of what = {
         .output = output, .command = t->command, .options = said, .program = program->pid, .unfit = unfit};
     error = hl_recorder_start(r, &o->record, &what);
+    hl_registry_unlock(lock);
     if (error) {
         hl_program_drop(program);
         hl_recorder_drop(r, output);
