@@ -27,29 +27,14 @@ static const hl_syntax syntax = {
 enum { LIMIT_MS = 30000, STEP_MS = 10 };
 
 typedef struct wanted {
-    const char *path; /* resolved; null: not a file */
-    uint64_t pid;     /* 0: not a number */
+    hl_recording_name name;
     hl_recorded found;
 } wanted;
-
-static bool has_process(hl_session *s, uint64_t pid)
-{
-    uint32_t used = atomic_load(&s->processes_used);
-    for (uint32_t i = 0; i < used && i < HL_MAX_PROCESSES; i++) {
-        hl_wire_process *p = hl_session_process(s, i);
-        if (atomic_load(&p->state) == HL_PROCESS_RUNNING && (uint64_t)p->pid == pid)
-            return true;
-    }
-    return false;
-}
 
 static int find_and_stop(const hl_recorded *r, hl_session *s, void *context)
 {
     wanted *w = context;
-    bool by_path = w->path != NULL && strcmp(w->path, r->output) == 0;
-    bool by_pid =
-        w->pid != 0 && ((uint64_t)r->program == w->pid || (uint64_t)r->collector == w->pid || has_process(s, w->pid));
-    if (!by_path && !by_pid)
+    if (!hl_recording_is(r, s, &w->name))
         return 0;
     w->found = *r;
     atomic_store(&s->stop, 1);
@@ -65,14 +50,10 @@ static int still_there(const hl_recorded *r, hl_session *s, void *context)
 
 static int stop(const char *what)
 {
-    wanted w = {0};
-    char path[PATH_MAX];
-    if (hl_parse_number(what, &w.pid) != 0)
-        w.pid = 0;
-    w.path = realpath(what, path);
+    wanted w = {.name = hl_recording_named(what)};
     if (hl_registry_each(find_and_stop, &w) == 0) {
-        if (w.path == NULL && w.pid == 0)
-            hl_error("%s: %s (see: heapline status)", what, hl_error_text(ENOENT));
+        if (w.name.pid == 0 && access(what, F_OK) != 0)
+            hl_error("%s: %s (see: heapline status)", what, hl_error_text(errno));
         else
             hl_error("%s: no running recording of yours (see: heapline status)", what);
         return HL_EXIT_CHECK_FAILED;

@@ -192,6 +192,7 @@ REFUSED = {
     "file exists": (["-o", "there", "app.py"], 125, "exists already"),
     "no such folder": (["-o", "no/such/x.heapline", "app.py"], 125, "does not exist"),
     "a device": (["-f", "-o", "/dev/null", "app.py"], 125, "not a regular file"),
+    "a folder that takes no files": (["-o", "/proc/x.heapline", "app.py"], 125, "no file can be made in the folder /proc ("),
     "unknown %": (["-o", "x.%q", "app.py"], 125, "%p pid"),
 }
 
@@ -212,6 +213,14 @@ def test_what_cannot_be_started_is_refused(heapline, what):
     assert run.stdout == ""
     assert sorted(heapline.folder.iterdir()) == before  # nothing started, nothing left behind
     assert (heapline.folder / "there").read_text() == "precious"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_the_root_folder_is_named_with_one_slash(heapline, python):
+    run = heapline("run", "-c", "print('started')", cwd="/", user=65534, group=65534)
+    assert (run.exit, run.stdout) == (125, "")
+    assert run.stderr.startswith("heapline: /") and not run.stderr.startswith("heapline: //")
+    assert "the folder /: permission denied" in run.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
@@ -401,6 +410,67 @@ def test_env_refused_leaves_the_program_alone(heapline, python):
     assert (run.stdout, run.returncode) == ("1\n", 0)
     assert run.stderr.startswith("heapline: ") and "there: exists already" in run.stderr
     assert (heapline.folder / "there").read_text() == "precious"
+
+
+WAITS = "import time\nprint('up', flush=True)\ntime.sleep(60)\n"
+
+
+@pytest.mark.parametrize("name", ["two.hl", "link.hl", "below/../two.hl", "hard.hl"])
+def test_a_file_that_a_running_recording_writes_is_refused(heapline, python, name):
+    running = heapline.start(WAITS, python=python, options=["-o", "two.hl"])
+    assert running.process.stdout.readline() == "up\n"
+    (heapline.folder / "below").mkdir()
+    (heapline.folder / "link.hl").symlink_to("two.hl")
+    if name == "hard.hl":
+        wait_for(running.path.exists)
+        os.link(running.path, heapline.folder / name)
+    for options in (["-f"], []):
+        run = heapline("run", *options, "-o", name, "--python", python.path, "-c", "print('started')")
+        if name == "hard.hl" and not os.path.samefile(running.path, heapline.folder / name):
+            pytest.skip("it was replaced by a newer one before the second recording began")
+        assert (run.exit, run.stdout) == (125, ""), run
+        assert "a running recording writes this file: pid " in run.stderr and "program.py" in run.stderr, run
+    other = heapline("run", "-o", "other.hl", "--python", python.path, "-c", "print('started')")
+    assert (other.exit, other.stdout) == (0, "started\n")
+
+
+def test_of_two_that_begin_at_once_into_one_file_one_is_refused(heapline, python):
+    program = "import time\nprint('up', flush=True)\ntime.sleep(1)\n"
+    for _ in range(3):
+        both = [heapline.start(program, python=python, options=["-f", "-o", "two.hl"]) for _ in range(2)]
+        ended = sorted((run.finish() for run in both), key=lambda run: run.exit)
+        assert [run.exit for run in ended] == [0, 125], [str(run.finished) for run in ended]
+        assert (ended[0].stdout, ended[1].stdout) == ("up\n", "")
+
+
+def test_env_does_not_begin_in_a_file_that_is_being_written(heapline, python):
+    running = heapline.start(WAITS, python=python, options=["-o", "two.hl"])
+    assert running.process.stdout.readline() == "up\n"
+    shell = f'eval "$("$0" env -f -o two.hl)"; {python.path} -c "print(1)"'
+    run = subprocess.run(
+        ["sh", "-c", shell, heapline.binary], cwd=heapline.folder, capture_output=True, text=True, timeout=60
+    )
+    assert (run.stdout, run.returncode) == ("1\n", 0)
+    assert "a running recording writes this file" in run.stderr and "not recorded" in run.stderr
+
+
+@pytest.mark.parametrize("by", ["file", "pid"])
+def test_status_waits_for_the_end(heapline, python, by):
+    shell = f'eval "$("$0" env -o job.x)"; exec {python.path} -c "import time; time.sleep(1); kept = bytes(10**6)"'
+    program = subprocess.Popen(["sh", "-c", shell, heapline.binary], cwd=heapline.folder, stderr=subprocess.PIPE)
+    wait_for(lambda: recordings(heapline))
+    wait = heapline("status", "--wait", "job.x" if by == "file" else str(program.pid))
+    assert (wait.exit, wait.stdout, wait.stderr) == (0, "", "")
+    assert heapline.profile(heapline.folder / "job.x").stats()["state"] == "finished"
+    assert program.communicate(timeout=20)[1] == b"" and program.returncode == 0
+    assert heapline("status", "--wait", "job.x").exit == 0  # it has ended already
+
+
+def test_status_waits_for_no_file_that_nobody_writes(heapline):
+    wait = heapline("status", "--wait", "nowhere.heapline")
+    assert wait.exit == 1 and "nowhere.heapline: no such file" in wait.stderr
+    assert heapline("status", "nowhere.heapline").exit == 2
+    assert heapline("status", "--wait", "--json").exit == 2
 
 
 def test_status_lists_and_stop_ends_a_recording(heapline, python):
