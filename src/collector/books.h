@@ -413,8 +413,10 @@ void hl_thread_name(hl_books *books, uint32_t index, hl_text_kind kind, const vo
 
 /* ------------------------------------------------------------------------------------------------------- fold.c */
 
-/* Between passes: whether there are too many stacks (`at_the_end`: more than the budget); folds the lightest. */
-bool hl_fold_is_due(const hl_books *books, bool at_the_end);
+/* Between passes: whether there are too many stacks, twice as many as are kept, or when the profile is about to be written,
+ * more; folds the lightest. */
+typedef enum hl_fold_when { HL_FOLD_WHILE_READING, HL_FOLD_BEFORE_WRITING, HL_FOLD_AT_THE_END } hl_fold_when;
+bool hl_fold_is_due(const hl_books *books, hl_fold_when when);
 void hl_fold(hl_books *books);
 /* After rows were forwarded: cells get the new numbers, numbers that nothing names are free again. */
 void hl_settle_forwarded(hl_books *books);

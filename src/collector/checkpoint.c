@@ -101,6 +101,8 @@ void hl_checkpoint_begin(hl_checkpoint *c, hl_books *books, bool final, bool sto
     uint64_t before = thread_cpu_ns();
     if (applied) { /* else the batch at hand is tried again first */
         hl_batch_clear(&c->batch);
+        if (hl_fold_is_due(books, HL_FOLD_BEFORE_WRITING))
+            hl_fold(books);
         hl_books_fill(books, &c->batch, final, stopped);
     }
     c->fill_ns = thread_cpu_ns() - before;

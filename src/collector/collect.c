@@ -194,7 +194,7 @@ static void run(hl_collector *c)
             if (is_over(c, now_ns))
                 return;
         }
-        if (hl_fold_is_due(books, false))
+        if (hl_fold_is_due(books, HL_FOLD_WHILE_READING))
             hl_fold(books);
         if (books->process_count && hl_checkpoint_is_due(&c->checkpoint, now_ns))
             hl_checkpoint_begin(&c->checkpoint, books, false, false);
@@ -230,7 +230,7 @@ static int finish(hl_collector *c)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
         books->now_ns = monotonic_ns() - books->start_ns;
     }
-    if (hl_fold_is_due(books, true))
+    if (hl_fold_is_due(books, HL_FOLD_AT_THE_END))
         hl_fold(books);
     hl_sample(books, books->now_ns);
     hl_ticks_close(books);

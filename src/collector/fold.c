@@ -1,9 +1,11 @@
 /*
  * fold.c - the budget of stacks: 64 k call tree nodes are kept, whatever the program does.
  *
- * When there are half as many more, and at the end, the lightest go. A node's weight is that of its subtree (its share of all allocations,
- * allocated bytes, live bytes and peaks, added up), so a kept node's ancestors are kept, and what goes are whole subtrees:
- * their rows are added up in a child "(deeper)" of the nearest kept ancestor. Sums at kept nodes stay exact, to the byte.
+ * When there are twice as many rows, and before the profile is written, the lightest go: the more go together, the less each
+ * costs, and what is written is no more than what stays. A node's weight is that of its subtree (its share of all
+ * allocations, allocated bytes, live bytes and peaks, added up), so a kept node's ancestors are kept, and what goes are
+ * whole subtrees: their rows are added up in a child "(deeper)" of the nearest kept ancestor. Sums at kept nodes stay
+ * exact, to the byte.
  *
  * A node has a row for each thread of each process that was there. Where these are many, fewer nodes are kept, so that rows
  * have a bound, too; and each folding waits until there are half as many rows more than the last one left.
@@ -19,10 +21,10 @@
 
 enum {
     STACKS_KEPT = 64 << 10,
-    ROWS_AT_MOST = 96 << 10,
+    ROWS_AT_MOST = 128 << 10,
     ROWS_KEPT = 8 * STACKS_KEPT,
     MOST_ROUNDS = 8,
-    NODES_AT_MOST = 128 << 10,
+    NODES_AT_MOST = 160 << 10,
     BLOCKS_A_TOMBSTONE =
         32,            /* folded rows that live blocks may still name: a quarter of the budget, and so many more */
     WEIGHTS = 1 << 16, /* classes of weight: the upper half of a float */
@@ -235,12 +237,13 @@ void hl_fold(hl_books *books)
     books->rows_folded = books->rows.kept;
 }
 
-bool hl_fold_is_due(const hl_books *books, bool at_the_end)
+bool hl_fold_is_due(const hl_books *books, hl_fold_when when)
 {
     uint32_t scale = STACKS_KEPT / books->stacks_kept; /* tests have a smaller budget */
-    if (at_the_end)
-        return books->rows.kept > STACKS_KEPT / scale || books->tree.count > NODES_AT_MOST / scale;
-    uint32_t rows = ROWS_AT_MOST / scale, grown = books->rows_folded + books->rows_folded / 2;
+    uint32_t rows = (when == HL_FOLD_WHILE_READING ? ROWS_AT_MOST : STACKS_KEPT) / scale, left = books->rows_folded;
+    uint32_t grown = when == HL_FOLD_WHILE_READING    ? left + left / 2
+                     : when == HL_FOLD_BEFORE_WRITING ? left + left / 4
+                                                      : 0;
     return books->rows.kept > (grown > rows ? grown : rows) || books->tree.count > NODES_AT_MOST / scale;
 }
 

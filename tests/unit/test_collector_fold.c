@@ -111,7 +111,7 @@ static void recursive_descents_fold_and_add_up(void **state)
         visit(&v, ring_root(&w), 0, 0);
         f.now_ns += 300000;
         pass(&f);
-        if (hl_fold_is_due(f.books, false)) {
+        if (hl_fold_is_due(f.books, HL_FOLD_WHILE_READING)) {
             read_all(&f);
             hl_fold(f.books);
             folds++;
@@ -155,11 +155,11 @@ static void rows_of_many_threads_have_a_bound(void **state)
             if (i % 10)
                 continue;
             read_all(&f);
-            if (hl_fold_is_due(f.books, false)) {
+            if (hl_fold_is_due(f.books, HL_FOLD_WHILE_READING)) {
                 hl_fold(f.books);
                 folds++;
                 assert_true(f.books->rows.kept <= ROWS_AT_MOST);
-                assert_false(hl_fold_is_due(f.books, false));
+                assert_false(hl_fold_is_due(f.books, HL_FOLD_WHILE_READING));
             }
         }
         ring_end(&w);
@@ -191,7 +191,7 @@ static void blocks_outlive_their_row(void **state)
         f.now_ns += 1000000;
         if (i % 50 == 0) {
             read_all(&f);
-            if (hl_fold_is_due(f.books, false))
+            if (hl_fold_is_due(f.books, HL_FOLD_WHILE_READING))
                 hl_fold(f.books);
         }
     }
