@@ -57,8 +57,21 @@ static void bring_back(hl_books *books, hl_image *image, hl_name *name)
             break;
         }
     }
-    while (n-- > 0)
+    while (n-- > 0) {
         chain[n]->node = parent = hl_tree_node(tree, parent, HL_NODE_PYTHON, chain[n]->code, chain[n]->instruction);
+        chain[n]->folded = 0;
+    }
+}
+
+void hl_node_charged(hl_books *books, hl_image *image, uint64_t id, uint32_t node)
+{
+    if (books->tree.node[node].kind != HL_NODE_DEEPER)
+        return;
+    hl_name *name = hl_names_find(&image->names, id);
+    if (name && !name->folded) {
+        name->folded = 1;
+        books->folded_stacks++;
+    }
 }
 
 uint32_t hl_node_named(hl_books *books, hl_image *image, uint64_t id)

@@ -107,6 +107,8 @@ uint32_t hl_reader_row(hl_books *books, hl_reader *reader, unsigned slot, unsign
     uint32_t node = reader->nodes[slot] ? reader->node[slot] : HL_NODE_PLAIN;
     if (node & HL_STAND_IN)
         node = reader->node[slot] = hl_node_named(books, reader->image, reader->nodes[slot]);
+    if (!(node & HL_STAND_IN))
+        hl_node_charged(books, reader->image, reader->nodes[slot], node);
     bool made;
     uint32_t row = hl_rows_find(&books->rows, hl_tree_first_row(&books->tree, node), node, process->id,
                                 hl_thread_group(books, reader->thread, process), allocator, &made);
@@ -169,21 +171,36 @@ static void unknown_free(hl_image *image)
 }
 
 /* A realloc that began has not ended: its hook was left by longjmp, or its thread is gone. The block counts until its free is
- * seen. */
-static void abandon_move(hl_reader *reader)
+ * seen, unless its address is another block's by now: then realloc had freed it. */
+static void abandon_move(hl_books *books, hl_reader *reader)
 {
-    hl_block old;
-    if (reader->moving && reader->moving_known)
-        hl_live_put(&reader->image->live, &reader->moved, &old);
+    bool known = reader->moving && reader->moving_known;
     reader->moving = false;
+    if (!known)
+        return;
+    hl_live *live = &reader->image->live;
+    hl_process *process = reader->image->process;
+    hl_block newer;
+    if (!hl_live_put(live, &reader->moved, &newer)) {
+        if (hl_block_size(&reader->moved) == HL_BLOCK_SIZE_MASK)
+            hl_live_huge_put(live, hl_block_key(&reader->moved), reader->moved_bytes);
+        return;
+    }
+    hl_live_put(live, &newer, &reader->moved);
+    hl_process *before = hl_books_put_to_work(books, process);
+    process->lost++;
+    hl_release(books, process, &reader->moved, reader->moved_bytes);
+    hl_books_put_to_work(books, before);
 }
-void hl_apply_end_of_thread(hl_reader *reader) { abandon_move(reader); }
+void hl_apply_end_of_thread(hl_books *books, hl_reader *reader) { abandon_move(books, reader); }
 
-static void begin_move(hl_reader *reader, uint64_t key)
+static void begin_move(hl_books *books, hl_reader *reader, uint64_t key)
 {
-    abandon_move(reader);
+    abandon_move(books, reader);
     reader->moving = true;
     reader->moving_known = hl_live_take(&reader->image->live, key, &reader->moved);
+    if (reader->moving_known)
+        reader->moved_bytes = full_size(reader->image, &reader->moved);
 }
 
 /* The old block goes and the new one comes in one step, so that both are never in the heap. */
@@ -191,7 +208,7 @@ static void end_move(hl_books *books, hl_reader *reader, uint64_t key, uint64_t 
 {
     hl_process *process = reader->image->process;
     if (reader->moving && reader->moving_known) {
-        uint64_t old_size = full_size(reader->image, &reader->moved);
+        uint64_t old_size = reader->moved_bytes;
         process->frees++;
         process->allocations++;
         process->allocated += size;
@@ -226,7 +243,7 @@ void hl_apply_release_all(hl_books *books, hl_image *image)
     for (uint32_t i = 0; i < books->active_count; i++) {
         hl_reader *reader = books->readers[books->active[i]];
         if (reader->image == image && reader->moving && reader->moving_known)
-            hl_release(books, image->process, &reader->moved, full_size(image, &reader->moved));
+            hl_release(books, image->process, &reader->moved, reader->moved_bytes);
         if (reader->image == image)
             reader->moving = false;
     }
@@ -361,7 +378,7 @@ static inline __attribute__((always_inline)) hl_applied apply(hl_books *books, h
         case HL_WORD_MOVE:
             if (key == 0)
                 goto invalid;
-            begin_move(reader, key);
+            begin_move(books, reader, key);
             w++;
             break;
 
@@ -380,7 +397,7 @@ static inline __attribute__((always_inline)) hl_applied apply(hl_books *books, h
         }
 
         case HL_WORD_MOVE_FAILED:
-            abandon_move(reader);
+            abandon_move(books, reader);
             w++;
             break;
 

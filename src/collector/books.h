@@ -92,6 +92,7 @@ typedef struct hl_thread {
     uint32_t row;         /* its row among hl_books.groups; 0: none yet */
     uint32_t process;
     int32_t tid;
+    uint32_t number; /* the program's: a tid may be used again while the first thread is still being read */
     uint32_t renamed;
     hl_text name, python_name;
 } hl_thread;
@@ -135,6 +136,7 @@ typedef struct hl_reader {
     bool past_h1, wanted, ended, broken;
     bool moving, moving_known; /* a realloc has begun; its old block was ours */
     hl_block moved;
+    uint64_t moved_bytes;
     uint64_t nodes[HL_STACK_SLOTS];               /* by slot: the name, */
     uint32_t node[HL_STACK_SLOTS];                /* what it means, */
     uint32_t rows[HL_STACK_SLOTS][HL_ALLOCATORS]; /* and the rows already found for it; 0: not yet */
@@ -264,7 +266,7 @@ void hl_row_settle(hl_books *books, uint32_t row);
 hl_row *hl_row_refresh(hl_books *books, hl_process *process, uint32_t row);
 uint32_t hl_reader_row(hl_books *books, hl_reader *reader, unsigned slot, unsigned allocator);
 /* Nothing more comes from this reader: a block that was being moved is where it was. */
-void hl_apply_end_of_thread(hl_reader *reader);
+void hl_apply_end_of_thread(hl_books *books, hl_reader *reader);
 /* Every live block and heap mapping is gone: exec. */
 void hl_apply_release_all(hl_books *books, hl_image *image);
 /* Stamps of all processes, and all memos, are out of date: a tick, a checkpoint. Also to be called when names or rows have
@@ -369,6 +371,8 @@ uint32_t hl_announce_exec(hl_books *books, hl_reader *reader, const uint64_t *w,
 uint32_t hl_announce_waited(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
 /* The node that the program calls `id`, or a stand-in. */
 uint32_t hl_node_named(hl_books *books, hl_image *image, uint64_t id);
+/* A row of `node` is about to be charged for `id`: a stack whose callers could not be brought back counts as folded. */
+void hl_node_charged(hl_books *books, hl_image *image, uint64_t id, uint32_t node);
 /* Gives the rows of `from` to node `to`; rows that both have are added up. */
 void hl_rows_move(hl_books *books, uint32_t from, uint32_t to);
 
@@ -406,7 +410,7 @@ void hl_sampler_end(hl_process *process);
 
 /* ---------------------------------------------------------------------------------------------------- threads.c */
 
-uint32_t hl_thread_of(hl_books *books, hl_image *image, int32_t tid);
+uint32_t hl_thread_of(hl_books *books, hl_image *image, uint32_t number, int32_t tid);
 /* Its row among the groups, given when it is first asked for. */
 uint32_t hl_thread_group(hl_books *books, uint32_t index, hl_process *process);
 void hl_thread_name(hl_books *books, uint32_t index, hl_text_kind kind, const void *name, uint64_t bytes);

@@ -112,6 +112,8 @@ static uint64_t half(void *argument, uint64_t key)
 void hl_cells_double(hl_cells *cells)
 {
     rebuild(cells, half, NULL);
+    if (cells->tick % 2)
+        cells->start_ms -= cells->tick_ms;
     cells->tick_ms *= 2;
     cells->tick /= 2;
 }

@@ -3,8 +3,8 @@
  *
  * Only blocks that outlive the tick they were born in have a cell; so a program that churns makes none, and the sums at
  * tick boundaries are exact. Ticks here have a length of their own: it doubles when there are too many cells, and is never
- * shorter than the curve's. Doubling happens only when the number of the tick that begins is even, so that no block's
- * birth moves into the tick at hand.
+ * shorter than the curve's. Doubling happens only when the number of the tick that begins is even, or nothing was born in
+ * the tick before it, so that no block's birth moves into the tick at hand.
  */
 #ifndef HL_COLLECTOR_CELLS_H
 #define HL_COLLECTOR_CELLS_H
@@ -48,7 +48,7 @@ static inline bool hl_cells_tick_over(const hl_cells *cells, uint32_t now_ms)
 }
 void hl_cells_advance(hl_cells *cells, uint32_t now_ms);
 
-/* Merges pairs of ticks; allowed when the tick at hand has an even number. */
+/* Merges pairs of ticks; allowed when the tick at hand has an even number, or the one before it no blocks. */
 void hl_cells_double(hl_cells *cells);
 
 /* Rows were folded: `row_of` says which row has taken over. */

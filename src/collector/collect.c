@@ -165,8 +165,11 @@ static void sleep_until(hl_collector *c, uint64_t limit_ns)
  * image applies nothing of it. */
 static void drain(hl_books *books)
 {
-    for (int i = 0, idle = 0; i < 100 && idle < 2; i++)
-        idle = hl_books_pass(books, monotonic_ns() - books->start_ns) ? 0 : idle + 1;
+    for (int i = 0, idle = 0; i < 100 && idle < 2; i++) {
+        uint64_t now_ns = monotonic_ns() - books->start_ns;
+        hl_ticks_advance(books, now_ns);
+        idle = hl_books_pass(books, now_ns) ? 0 : idle + 1;
+    }
 }
 
 static void run(hl_collector *c)

@@ -35,6 +35,7 @@ typedef struct folding {
     hl_books *books;
     float *weight;
     uint32_t *target; /* the node's number afterwards; for one that goes, its "(deeper)"'s */
+    uint8_t *folded;  /* 1: a stack that is counted as folded now */
     uint32_t old_count;
     uint32_t kept, deeper;
 } folding;
@@ -150,7 +151,8 @@ static void renumber_nodes(folding *f)
             }
             f->target[node] = deeper[kept];
         }
-        books->folded_stacks += old[node].row != 0 && old[node].kind == HL_NODE_PYTHON;
+        f->folded[node] = old[node].row != 0 && old[node].kind == HL_NODE_PYTHON;
+        books->folded_stacks += f->folded[node];
     }
     free(deeper);
     free(old);
@@ -191,8 +193,11 @@ static void tell_names_and_readers(folding *f)
         hl_image *image = books->images[i];
         for (uint32_t k = 0; image && k <= image->names.mask; k++) {
             hl_name *way = image->names.set[k].way;
-            for (int n = 0; n < HL_NAME_WAYS && way[n].id; n++)
+            for (int n = 0; n < HL_NAME_WAYS && way[n].id; n++) {
+                if (!(way[n].node & HL_STAND_IN) && f->folded[way[n].node])
+                    way[n].folded = 1;
                 way[n].node = node_after(f, way[n].node);
+            }
         }
     }
     for (uint32_t i = 0; i < books->active_count; i++) {
@@ -209,6 +214,7 @@ static void fold_to(hl_books *books, uint32_t keep)
     folding f = {.books = books, .old_count = books->tree.count};
     f.weight = hl_zeroed(f.old_count * sizeof *f.weight);
     f.target = hl_zeroed(f.old_count * sizeof *f.target);
+    f.folded = hl_zeroed(f.old_count);
     weigh(&f);
     uint32_t chosen = keep;
     for (int i = 0; i < 4; i++) { /* "(deeper)" is a stack, too */
@@ -222,6 +228,7 @@ static void fold_to(hl_books *books, uint32_t keep)
     tell_names_and_readers(&f);
     free(f.weight);
     free(f.target);
+    free(f.folded);
     hl_settle_forwarded(books);
 }
 

@@ -116,7 +116,7 @@ static void drop_reader(hl_books *books, uint32_t position)
         }
     }
     leave_chunk(books, reader);
-    hl_apply_end_of_thread(reader);
+    hl_apply_end_of_thread(books, reader);
     hl_maps_forget(&reader->image->maps, &reader->unmapped);
     reader->image->process->waited_ns += atomic_load(&hl_session_writer(books->session, slot)->waited_ns);
     reader->image->process->changed = true;
@@ -155,7 +155,7 @@ static void discover_writers(hl_books *books)
         hl_reader *reader = hl_zeroed(sizeof *reader);
         reader->image = image;
         reader->writer = slot;
-        reader->thread = hl_thread_of(books, image, writer->tid);
+        reader->thread = hl_thread_of(books, image, writer->thread, writer->tid);
         reader->h1 = 0;
         books->readers[slot] = reader;
         books->active[books->active_count++] = (uint16_t)slot;

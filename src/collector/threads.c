@@ -15,12 +15,12 @@
 
 enum { OWN_ROWS = 64, NAME_BYTES = 256 };
 
-uint32_t hl_thread_of(hl_books *books, hl_image *image, int32_t tid)
+uint32_t hl_thread_of(hl_books *books, hl_image *image, uint32_t number, int32_t tid)
 {
-    /* A further lane of a thread whose ring is being read: the same thread. tid 0: a ring that threads share. */
+    /* A further lane of a thread whose ring is being read: the same thread. */
     for (uint32_t i = 0; i < books->active_count; i++) {
         hl_reader *reader = books->readers[books->active[i]];
-        if (reader->image == image && reader->thread && books->threads[reader->thread].tid == tid)
+        if (reader->image == image && reader->thread && books->threads[reader->thread].number == number)
             return reader->thread;
     }
     if (books->thread_count >= 1u << HL_THREAD_BITS)
@@ -29,7 +29,7 @@ uint32_t hl_thread_of(hl_books *books, hl_image *image, int32_t tid)
         books->thread_room = books->thread_room ? 2 * books->thread_room : 64;
         books->threads = hl_resized(books->threads, books->thread_room * sizeof *books->threads);
     }
-    books->threads[books->thread_count] = (hl_thread){.process = image->process->id, .tid = tid};
+    books->threads[books->thread_count] = (hl_thread){.process = image->process->id, .tid = tid, .number = number};
     return books->thread_count++;
 }
 

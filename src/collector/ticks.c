@@ -144,12 +144,16 @@ void hl_ticks_advance(hl_books *books, uint64_t now_ns)
             double_ticks(books);
     }
     if (hl_cells_tick_over(&books->cells, now_ms)) {
+        uint32_t before = books->cells.tick; /* nothing was born or died in those after it */
         hl_cells_advance(&books->cells, now_ms);
-        /* Doubling keeps the tick at hand apart from those before only when its number is even. A tick that is overdue
-         * waits for the next one, unless the numbers run out. */
-        while (books->cells.tick % 2 == 0 && books->cells.tick &&
-               (books->cells.tick_ms < books->tick_ms || books->cells.count > books->cells.budget))
+        /* Doubling must not make the tick at hand one with the last before it: its number is even, or ticks were skipped.
+         * A doubling that is overdue waits for the next tick. Numbers do not run out: before the curve's ticks have
+         * doubled there are never more than some thousand of these, unless so many were skipped. */
+        while (books->cells.tick && (books->cells.tick % 2 == 0 || books->cells.tick - before > 1) &&
+               (books->cells.tick_ms < books->tick_ms || books->cells.count > books->cells.budget)) {
             double_cells(books);
+            before /= 2;
+        }
         hl_books_new_epoch(books);
     }
 }

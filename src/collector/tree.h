@@ -78,7 +78,7 @@ typedef struct hl_name {
     uint64_t parent;            /* what the announcement said: with this a node that was folded away can come back */
     uint32_t node;              /* what it means now */
     uint32_t code, instruction; /* code 0: not announced yet */
-    uint32_t spare;
+    uint32_t folded;            /* 1: counted among the folded stacks, since it is in a "(deeper)" */
 } hl_name;
 
 /* The names of one place: the program remembers one of them as announced, see names.c. */

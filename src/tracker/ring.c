@@ -44,9 +44,9 @@ static hl_wire_writer *take_writer(uint32_t from, uint32_t to, uint32_t *hint)
     return NULL;
 }
 
-/* A slot of its own for this thread, or for its lane number `lane`; NULL: all are in use. `end` is 0 in a free slot, and
+/* A slot of its own for thread number `thread`, or for its lane number `lane`; NULL: all are in use. `end` is 0 in a free slot, and
  * the collector looks at the others only when it is not, so they may be filled after the slot has been taken. */
-static hl_wire_writer *claim_writer(uint32_t lane)
+static hl_wire_writer *claim_writer(uint32_t thread, uint32_t lane)
 {
     hl_session *s = hl_tracker.session;
     hl_wire_writer *w;
@@ -70,6 +70,7 @@ static hl_wire_writer *claim_writer(uint32_t lane)
     w->process = hl_tracker.process_index;
     w->tid = hl_os_thread_id();
     w->lane = lane;
+    w->thread = thread;
     w->order_seen = 0;
     atomic_store(&w->open, 0);
     atomic_store(&w->head, 0);
@@ -96,7 +97,8 @@ static HL_COLD hl_wire_writer *begin_thread(uintptr_t here)
     uint64_t signals;
     int saved = errno;
     hl_os_block_signals(&signals);
-    hl_wire_writer *w = claim_writer(0);
+    bool main_thread = hl_os_thread_id() == hl_tracker.pid;
+    hl_wire_writer *w = claim_writer(main_thread ? 0 : atomic_fetch_add(&hl_tracker.threads, 1) + 1, 0);
     if (w) {
         atomic_store(&w->open, here | HL_BELOW_FOREIGN); /* what pthread_setspecific allocates is ours */
         hl_self = w;
@@ -139,7 +141,7 @@ hl_wire_writer *hl_claim_shared_writer(void)
 {
     uint64_t signals;
     hl_os_block_signals(&signals);
-    hl_wire_writer *w = claim_writer(0);
+    hl_wire_writer *w = claim_writer(0, 0);
     if (w)
         w->tid = hl_tracker.pid;
     hl_os_restore_signals(&signals);
@@ -202,7 +204,7 @@ static HL_COLD hl_wire_writer *claim_lane(hl_wire_writer *w)
     uint64_t signals;
     hl_os_block_signals(&signals);
     if (!mine->lane)
-        mine->lane = claim_writer(w->lane + 1);
+        mine->lane = claim_writer(w->thread, w->lane + 1);
     hl_os_restore_signals(&signals);
     if (!mine->lane)
         hl_tracker_lose(1);

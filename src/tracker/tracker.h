@@ -104,6 +104,7 @@ typedef struct hl_tracker {
 
     /* ring.c */
     _Atomic uint32_t next_writer;        /* no slot below is known to be free */
+    _Atomic uint32_t threads;            /* numbers given to threads */
     _Atomic uint64_t no_writer_until_ns; /* all slots were in use: not searched again before */
     hl_wire_writer *shared;              /* for threads that have no writer of their own: ending, or beyond the limit */
     _Atomic int32_t shared_holder;       /* tid of the thread that used it last, */

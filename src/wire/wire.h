@@ -38,7 +38,7 @@
 #include <stdint.h>
 
 enum {
-    HL_WIRE_VERSION = 2,
+    HL_WIRE_VERSION = 3,
     HL_MAX_PROCESSES = 1024, /* alive at the same time; slots are used again */
     HL_MAX_WRITERS = 4096,   /* threads and lanes alive at the same time, of all processes */
     HL_WRITER_BYTES = 2048,
@@ -283,8 +283,9 @@ typedef struct hl_wire_writer {
     uint32_t id;            /* index + 1: the writer id in order words */
     uint32_t process;       /* index of the process slot */
     int32_t tid;            /* kernel thread id */
-    uint32_t lane;          /* 0: the thread's own ring; else this is lane n of the same tid */
-    uint32_t spare;
+    uint32_t lane;          /* 0: the thread's own ring; else this is lane n of the same thread */
+    uint32_t thread; /* the image's number for it, never used again: a tid may be. 0: the main thread, and the ring
+                               that threads share */
     _Atomic uint64_t
         restart; /* the first chunk after a time without one; the collector sets it to 0 when it enters it */
     _Atomic uint64_t

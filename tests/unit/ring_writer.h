@@ -89,6 +89,7 @@ static inline ring_writer ring_begin(ring_process *process, int32_t tid)
     w->process = process->index;
     w->tid = tid;
     w->lane = 0;
+    w->thread = (uint32_t)tid; /* a test that uses a tid again says otherwise */
     w->order_seen = 0;
     atomic_store(&w->open, 0);
     atomic_store(&w->head, 0);

@@ -260,6 +260,76 @@ static void block_of_a_thread_that_ended_within_realloc_is_still_there(void **st
     close_fixture(&f);
 }
 
+/* realloc had freed the block before a jump left its hook, and another thread got its address. */
+static void block_of_an_abandoned_realloc_gives_way_to_a_newer_one(void **state)
+{
+    (void)state;
+    static const uint64_t sizes[][2] = {{1000, 70}, {UINT64_C(1) << 41, UINT64_C(1) << 42}, {1000, UINT64_C(1) << 42}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        for (int end = 0; end < 2; end++) {
+            fixture f;
+            open_fixture(&f, 0);
+            ring_process p = ring_join(f.mapped, getpid(), getppid(), 0);
+            ring_writer w = ring_begin(&p, 1), other = ring_begin(&p, 2);
+            ring_malloc(&w, AT(1), sizes[i][0]);
+            ring_move(&w, AT(1));
+            ring_malloc(&other, AT(1), sizes[i][1]);
+            read_all(&f);
+            assert_int_equal(first_process(&f)->heap, sizes[i][0] + sizes[i][1]);
+            if (end)
+                ring_end(&w);
+            else
+                ring_move(&w, AT(9));
+            read_all(&f);
+            assert_int_equal(first_process(&f)->heap, sizes[i][1]);
+            assert_int_equal(first_process(&f)->lost, 1);
+            assert_int_equal(f.books->images[0]->live.count, 1);
+            assert_adds_up(&f);
+            ring_free(&other, AT(1));
+            read_all(&f);
+            assert_int_equal(first_process(&f)->heap, 0);
+            assert_int_equal(first_process(&f)->frees, 2);
+            assert_int_equal(first_process(&f)->unknown_frees, 0);
+            assert_int_equal(f.books->images[0]->live.huge_count, 0);
+            assert_adds_up(&f);
+            close_fixture(&f);
+        }
+    }
+}
+
+/* The ring of a thread that has ended is still being read when another thread gets its tid. */
+static void a_tid_that_is_used_again_is_another_thread(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, 0);
+    ring_process p = ring_join(f.mapped, getpid(), getppid(), 0);
+    ring_writer first = ring_begin(&p, 7);
+    first.slot->thread = 1;
+    ring_text(&first, HL_TEXT_PYTHON_NAME, "first");
+    ring_malloc(&first, AT(1), 100);
+    ring_end(&first);
+    ring_writer second = ring_begin(&p, 7), lane = ring_begin(&p, 7);
+    second.slot->thread = lane.slot->thread = 2;
+    lane.slot->lane = 1;
+    ring_text(&second, HL_TEXT_PYTHON_NAME, "second");
+    ring_malloc(&second, AT(2), 20);
+    ring_malloc(&lane, AT(3), 3);
+    read_all(&f);
+    assert_int_equal(f.books->active_count, 2);
+    hl_batch *b = all_rows(&f);
+    assert_int_equal(b->stats.n, 2);
+    for (size_t i = 0; i < b->stats.n; i++) {
+        const hl_batch_stat *s = &b->stats.row[i];
+        hl_text name = f.books->groups[s->thread].name;
+        assert_int_equal(f.books->groups[s->thread].tid, 7);
+        assert_int_equal(s->allocated, s->allocations == 1 ? 100 : 23);
+        assert_memory_equal(name.at, s->allocations == 1 ? "first" : "second", name.bytes);
+    }
+    assert_adds_up(&f);
+    close_fixture(&f);
+}
+
 static void temporaries_are_counted_by_later_allocations_of_their_thread(void **state)
 {
     (void)state;
@@ -422,6 +492,58 @@ static void time_coarsens_and_stays_exact(void **state)
     }
     assert_int_equal(high, first_process(&f)->peak);
     close_fixture(&f);
+}
+
+/* More ticks at once than a cell's key has numbers for, and an odd number of them: the collector was stopped. */
+static void time_may_stand_still_for_hours(void **state)
+{
+    (void)state;
+    for (uint64_t skipped = 65000; skipped < 30000000; skipped = skipped * 3 + 1) {
+        fixture f;
+        open_fixture(&f, 0);
+        ring_process p = ring_join(f.mapped, getpid(), getppid(), 0);
+        ring_writer w = ring_begin(&p, 1);
+        for (uint64_t i = 0; i < 8; i++) {
+            ring_malloc(&w, AT(i), 1 + i);
+            f.now_ns += 25000000;
+            pass(&f);
+        }
+        read_all(&f);
+        uint64_t before_ms = f.now_ns / 1000000;
+        f.now_ns += skipped * 10000000;
+        read_all(&f);
+        for (uint64_t i = 0; i < 8; i++) { /* of each tick one dies soon, one later, and one is born */
+            ring_malloc(&w, AT(100 + i), 1000);
+            if (i % 2)
+                ring_free(&w, AT(i));
+            ring_free(&w, AT(100 + i));
+            ring_malloc(&w, AT(200 + i), 100 * (1 + i));
+            f.now_ns += (uint64_t)f.books->cells.tick_ms * 1500000;
+            pass(&f);
+            assert_true(f.books->cells.tick < HL_CELL_ALIVE);
+            assert_true(f.books->cells.tick_ms >= f.books->tick_ms);
+            assert_adds_up(&f);
+        }
+        read_all(&f);
+        hl_batch *b = all_rows(&f);
+        uint64_t old = 0, dead = 0, young = 0, tick_ms = f.books->cells.tick_ms;
+        assert_true(f.books->tick < 2001 && tick_ms >= 320);
+        for (size_t i = 0; i < b->cells.n; i++) {
+            const hl_batch_cell *c = &b->cells.row[i];
+            if (c->born * tick_ms > before_ms)
+                young += c->bytes;
+            else if (c->died == -1)
+                old += c->bytes;
+            else
+                dead += c->bytes;
+            if (c->died != -1)
+                assert_true(c->died * tick_ms > before_ms && c->died <= (int64_t)f.books->cells.tick);
+        }
+        assert_int_equal(old, 1 + 3 + 5 + 7);
+        assert_int_equal(dead, 2 + 4 + 6 + 8);
+        assert_int_equal(young, 3600);
+        close_fixture(&f);
+    }
 }
 
 static void invalid_words_end_their_writer_only(void **state)
@@ -639,10 +761,13 @@ int main(void)
         cmocka_unit_test(realloc_never_has_both_blocks_in_the_heap),
         cmocka_unit_test(realloc_of_an_unknown_block_is_an_unknown_free),
         cmocka_unit_test(block_of_a_thread_that_ended_within_realloc_is_still_there),
+        cmocka_unit_test(block_of_an_abandoned_realloc_gives_way_to_a_newer_one),
+        cmocka_unit_test(a_tid_that_is_used_again_is_another_thread),
         cmocka_unit_test(temporaries_are_counted_by_later_allocations_of_their_thread),
         cmocka_unit_test(lifetimes_and_cells_follow_time),
         cmocka_unit_test(a_coarser_tick_has_no_pss_of_another_sample),
         cmocka_unit_test(time_coarsens_and_stays_exact),
+        cmocka_unit_test(time_may_stand_still_for_hours),
         cmocka_unit_test(invalid_words_end_their_writer_only),
         cmocka_unit_test(a_broken_writer_does_not_keep_the_pool),
         cmocka_unit_test(announcements_may_come_after_their_use),

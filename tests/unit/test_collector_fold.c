@@ -215,12 +215,55 @@ static void blocks_outlive_their_row(void **state)
     close_fixture(&f);
 }
 
+/* Deeper than what is brought back: what is charged to "(deeper)" at once is counted as folded, each stack once. */
+static void stacks_that_cannot_come_back_are_counted(void **state)
+{
+    enum { DEEP = 1100 };
+    (void)state;
+    fixture f;
+    open_fixture(&f, 0);
+    f.books->stacks_kept = BUDGET;
+    ring_process p = ring_join(f.mapped, getpid(), getppid(), 0);
+    ring_writer w = ring_begin(&p, 1);
+    ring_code(&w, 0x1000, "a.py", "a");
+    uint64_t deep = ring_root(&w);
+    for (uint32_t i = 0; i < DEEP; i++)
+        deep = ring_node(&w, deep, 0x1000, 2, true);
+    w.stack = deep;
+    ring_malloc(&w, AT(1), 1);
+    for (uint32_t i = 0; i < BUDGET; i++) {
+        w.stack = ring_node(&w, ring_root(&w), 0x1000, 4 + 2 * i, true);
+        ring_malloc(&w, AT(100 + i), 1000);
+    }
+    read_all(&f);
+    hl_fold(f.books);
+    uint64_t folded = f.books->folded_stacks;
+    assert_true(folded >= 1);
+    uint32_t nodes = f.books->tree.count;
+    for (uint32_t round = 0; round < 3; round++) {
+        w.stack = deep; /* counted by the folding */
+        ring_malloc(&w, AT(10000 + round), 10);
+        for (uint32_t i = 0; i < 20; i++) {
+            w.stack = ring_node(&w, deep, 0x1000, 4 + 2 * i, round == 0);
+            ring_malloc(&w, AT(1000 + 100 * round + i), 10);
+            ring_alloc(&w, HL_WORD_ALLOC + HL_PYOBJ, AT(2000 + 100 * round + i), 10);
+        }
+        f.now_ns += 20000000;
+        read_all(&f);
+        assert_int_equal(f.books->folded_stacks, folded + 20);
+        assert_int_equal(f.books->tree.count, nodes);
+        assert_adds_up(&f);
+    }
+    close_fixture(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(recursive_descents_fold_and_add_up),
         cmocka_unit_test(rows_of_many_threads_have_a_bound),
         cmocka_unit_test(blocks_outlive_their_row),
+        cmocka_unit_test(stacks_that_cannot_come_back_are_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
