@@ -634,11 +634,13 @@ int hl_profile_writer_open(hl_profile_writer **writer, const char *path, const h
     int error = !w->path || !w->temporary ? -ENOMEM : hl_dictionary_open(&w->dictionary);
     if (!error)
         error = open_database(w, identity);
-    if (error)
+    if (error) {
         hl_profile_writer_close(w);
-    else
-        *writer = w;
-    return error;
+        return error;
+    }
+    hl_writer_remove_leftovers(w);
+    *writer = w;
+    return 0;
 }
 
 void hl_profile_writer_ask_cost(hl_profile_writer *w, hl_profile_cost *cost) { w->cost = cost; }

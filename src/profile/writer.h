@@ -64,6 +64,9 @@ int hl_writer_meta(hl_profile_writer *writer, const char *key, uint64_t value);
 /* Adds a note for the user, unless it is there. */
 int hl_writer_note(hl_profile_writer *writer, uint32_t process, const char *text);
 
+/* Removes what publishes of killed collectors left in the profile's folder. */
+void hl_writer_remove_leftovers(const hl_profile_writer *writer);
+
 /* Embeds the source text of the files that matter, within the budget. What cannot be read is left out, with a note. */
 int hl_writer_embed_sources(hl_profile_writer *writer);
 

@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -15,8 +16,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -275,6 +278,42 @@ static void a_directory_that_is_gone_is_an_error_in_words(void **state)
 
 /* --------------------------------------------------------------------------------------------------- death */
 
+/* What heapline itself left beside the profile. `age`: as if it had been there for some time. */
+static int leftovers(bool age)
+{
+    int n = 0;
+    DIR *d = opendir(directory);
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));) {
+        if (!strstr(e->d_name, ".partial"))
+            continue;
+        n++;
+        const struct timespec then[2] = {{.tv_sec = time(NULL) - 60}, {.tv_sec = time(NULL) - 60}};
+        if (age)
+            assert_int_equal(utimensat(dirfd(d), e->d_name, then, 0), 0);
+    }
+    closedir(d);
+    return n;
+}
+
+static bool names_only; /* as a file system where a file without a name is never given one */
+__attribute__((visibility("default"))) int linkat(int from, const char *old, int to, const char *new, int flags)
+{
+    if (names_only) {
+        errno = EOPNOTSUPP;
+        return -1;
+    }
+    return (int)syscall(SYS_linkat, from, old, to, new, flags);
+}
+
+static bool slow; /* so that many deaths fall between a file's name and its place */
+__attribute__((visibility("default"))) int rename(const char *old, const char *new)
+{
+    if (slow)
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    return (int)syscall(SYS_renameat2, AT_FDCWD, old, AT_FDCWD, new, 0);
+}
+
 static void publish_for_ever(const hl_synthetic *first, const hl_synthetic *second)
 {
     hl_profile_writer *w;
@@ -293,7 +332,10 @@ static void killed_at_any_moment_the_file_is_whole(void **state)
     hl_synthetic *first = make(1, 100), *second = make(2, 3000);
     assert_int_equal(hl_synthetic_write(first, path), 0);
     srand(1);
-    for (int i = 0; i < 50; i++) {
+    int left = 0;
+    for (int i = 0; i < 60; i++) {
+        names_only = i >= 30;
+        slow = i % 3 == 0;
         pid_t child = fork();
         assert_true(child >= 0);
         if (child == 0)
@@ -307,9 +349,50 @@ static void killed_at_any_moment_the_file_is_whole(void **state)
         int64_t allocated = check_file();
         assert_true(allocated == (int64_t)hl_synthetic_batch(first)->meta.allocated ||
                     allocated == (int64_t)hl_synthetic_batch(second)->meta.allocated);
+        left += leftovers(true);
+        hl_profile_writer *w; /* the next recording */
+        assert_int_equal(hl_profile_writer_open(&w, path, hl_synthetic_identity(first)), 0);
+        assert_int_equal(leftovers(false), 0);
+        hl_profile_writer_close(w);
     }
+    assert_true(left > 0); /* else this shows nothing */
+    names_only = slow = false;
     hl_synthetic_free(first);
     hl_synthetic_free(second);
+}
+
+/* A publish that is at work, a file that only looks like ours by its name, and one of just now. */
+static void what_is_not_left_over_stays(void **state)
+{
+    (void)state;
+    hl_synthetic *s = make(1, 30);
+    char name[128];
+    static const char *const names[] = {"heapline-aaaaaa.partial", "heapline-bbbbbb.partial", "heapline-cccccc.partial",
+                                        "heapline-dddddd.partial", "heapline-eeeeee.partial", "heapline-ffffff.part"};
+    enum { LOCKED, OTHER, OLD, BEGUN, RECENT, NAME, FILES };
+    int fd[FILES];
+    for (int i = 0; i < FILES; i++) {
+        snprintf(name, sizeof name, "%s/%s", directory, names[i]);
+        fd[i] = open(name, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+        assert_true(fd[i] >= 0);
+        size_t bytes = i == BEGUN ? 0 : 16;
+        assert_int_equal(write(fd[i], i == OTHER ? "somebody's notes" : "SQLite format 3", bytes), bytes);
+        const struct timespec then[2] = {{.tv_sec = time(NULL) - 60}, {.tv_sec = time(NULL) - 60}};
+        if (i != RECENT)
+            assert_int_equal(futimens(fd[i], then), 0);
+    }
+    assert_int_equal(flock(fd[LOCKED], LOCK_EX), 0);
+    hl_profile_writer *w;
+    assert_int_equal(hl_profile_writer_open(&w, path, hl_synthetic_identity(s)), 0);
+    hl_profile_writer_close(w);
+    for (int i = 0; i < FILES; i++) {
+        snprintf(name, sizeof name, "%s/%s", directory, names[i]);
+        bool gone = i == OLD || i == BEGUN;
+        assert_int_equal(access(name, F_OK), gone ? -1 : 0);
+        unlink(name);
+        close(fd[i]);
+    }
+    hl_synthetic_free(s);
 }
 
 int main(void)
@@ -320,6 +403,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_leaves_the_last_profile),
         cmocka_unit_test(a_directory_that_is_gone_is_an_error_in_words),
         cmocka_unit_test(killed_at_any_moment_the_file_is_whole),
+        cmocka_unit_test(what_is_not_left_over_stays),
     };
     return cmocka_run_group_tests(tests, make_directory, remove_directory);
 }
