@@ -6,6 +6,8 @@
  */
 #include "books.h"
 
+#include "number.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -261,6 +263,31 @@ static hl_text copy_text(hl_books *books, const uint64_t *from, uint64_t bytes)
     return hl_tree_text(&books->tree, text, (uint32_t)bytes);
 }
 
+/* A library gives out memory by itself: its name stays with the process, and the user is told. */
+static void keep_pool(hl_books *books, hl_process *process, const uint64_t *from, uint64_t bytes)
+{
+    char text[4096], size[HL_NUMBER_BYTES], name[200];
+    size_t most = bytes > 8 ? bytes - 8 < sizeof name ? bytes - 8 : sizeof name - 1 : 0;
+    memcpy(name, from + 1, most);
+    name[most] = '\0';
+    int length = (int)strlen(name);
+    const hl_text *known = &process->pool_owners;
+    if (!length || (known->bytes && memmem(known->at, known->bytes, name, (size_t)length)) || known->bytes > 1000)
+        return;
+    bool arrow = strncmp(name, "libarrow", 8) == 0;
+    int n = snprintf(
+        text, sizeof text,
+        "%.*s gives out memory by itself, from %s or more that it has mapped for that: what it holds of it is not in "
+        "the heap's numbers, only in RSS%s",
+        length, name, hl_size_text(size, (int64_t)(word_at(from) & INT64_MAX)),
+        arrow ? " (ARROW_DEFAULT_MEMORY_POOL=system: then it uses malloc, and is counted by line)" : "");
+    hl_books_note(books, process->id, text, (size_t)n);
+    n = snprintf(text, sizeof text, "%.*s%s%.*s", (int)known->bytes, known->at ? known->at : "",
+                 known->bytes ? ", " : "", length, name);
+    process->pool_owners = hl_tree_text(&books->tree, text, (uint32_t)n);
+    process->changed = true;
+}
+
 uint32_t hl_announce_text(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left)
 {
     uint64_t payload = word_at(w) & HL_PAYLOAD, kind = payload >> 32, bytes = (uint32_t)payload;
@@ -277,6 +304,9 @@ uint32_t hl_announce_text(hl_books *books, hl_reader *reader, const uint64_t *w,
         hl_books_note(books, reader->image->process->id, text.at, text.bytes);
         return words;
     }
+    case HL_TEXT_POOL:
+        keep_pool(books, reader->image->process, w + 1, bytes);
+        return words;
     default:
         return 0;
     }

@@ -26,7 +26,7 @@
 
 typedef struct hl_tick {
     uint32_t tick;
-    uint32_t rss_kib, anon_kib, file_kib, shmem_kib, pss_kib; /* UINT32_MAX: not sampled */
+    uint32_t rss_kib, anon_kib, file_kib, shmem_kib, pss_kib, pool_kib; /* UINT32_MAX: not sampled */
     uint64_t heap, low, high, arena;
 } hl_tick;
 
@@ -81,6 +81,10 @@ typedef struct hl_process {
         rss_base;   /* what the kernel's highest was before its first image: up to there it may be of another program */
     bool rss_moves; /* the last sample found another RSS than the one before */
     uint64_t sample_next_ns, quiet_next_ns, pss_next_ns;
+    hl_text pool_owners; /* libraries that give out memory by themselves, "libarrow.so.2400, b.so" */
+    uint64_t pool_peak;  /* the most that was found resident of their mappings */
+    uint64_t pool_next_ns;
+    uint32_t last_pool_kib; /* 0: none yet */
     hl_tick *ticks;
     uint32_t tick_count, tick_room, ticks_sent;
     hl_tick sample; /* of the tick at hand; only the rss fields */
@@ -210,7 +214,7 @@ typedef struct hl_books {
     uint32_t sampled_count; /* processes that could be sampled, last time */
     bool rss_moves;         /* of one of them */
     int epoll;              /* of the pidfds of running processes */
-    uint64_t tree_bound, tick_left_high, arena_peak, rss_peak;
+    uint64_t tree_bound, tick_left_high, arena_peak, rss_peak, pool_peak;
     /* The tree's heap and peak: peak.c. */
     hl_process *at_work;             /* whose events are being applied; null: nobody's */
     bool tree_on;                    /* there has been a second process */

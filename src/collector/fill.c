@@ -40,6 +40,7 @@ static void fill_meta(hl_books *books, hl_batch_meta *meta, bool final, bool sto
         meta->peak_blocks = p->peak_blocks;
         meta->arena_peak = p->maps[HL_MAP_ARENA].peak;
         meta->rss_peak = p->rss_peak;
+        meta->pool_peak = p->pool_peak;
     } else {
         meta->peak = books->tree_peak;
         meta->peak_ns = books->tree_peak_ns;
@@ -47,12 +48,15 @@ static void fill_meta(hl_books *books, hl_batch_meta *meta, bool final, bool sto
         meta->peak_bound = books->tree_bound > books->tree_peak ? books->tree_bound : books->tree_peak;
         meta->arena_peak = books->arena_peak;
         meta->rss_peak = books->rss_peak;
+        meta->pool_peak = books->pool_peak;
         for (uint32_t i = 0; i < books->process_count; i++) {
             const hl_process *p = books->processes[i];
             if (p->maps[HL_MAP_ARENA].peak > meta->arena_peak)
                 meta->arena_peak = p->maps[HL_MAP_ARENA].peak;
             if (p->rss_peak > meta->rss_peak)
                 meta->rss_peak = p->rss_peak;
+            if (p->pool_peak > meta->pool_peak)
+                meta->pool_peak = p->pool_peak;
         }
     }
     hl_checkpoint_cost(&meta->collector_cpu_ns, &meta->collector_rss_peak);
@@ -101,6 +105,8 @@ static void fill_process(hl_books *books, hl_batch *batch, hl_process *p)
     to->lost = p->lost;
     to->waited_ns = p->waited_ns;
     to->rss_peak = p->rss_peak;
+    to->pool_owners = p->pool_owners;
+    to->pool_peak = p->pool_peak;
     for (int i = 0; i < HL_MAP_CLASSES; i++) {
         to->maps[i].count = p->maps[i].count;
         to->maps[i].mapped = p->maps[i].mapped;
@@ -201,6 +207,7 @@ static void fill_tick(hl_batch *batch, uint32_t process, const hl_tick *t)
     to->rss_anon = t->anon_kib == UINT32_MAX ? -1 : (int64_t)t->anon_kib * 1024;
     to->rss_file = t->file_kib == UINT32_MAX ? -1 : (int64_t)t->file_kib * 1024;
     to->rss_shmem = t->shmem_kib == UINT32_MAX ? -1 : (int64_t)t->shmem_kib * 1024;
+    to->pool = t->pool_kib == UINT32_MAX ? -1 : (int64_t)t->pool_kib * 1024;
     to->pss = t->pss_kib == UINT32_MAX ? -1 : (int64_t)t->pss_kib * 1024;
 }
 

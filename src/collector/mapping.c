@@ -110,7 +110,7 @@ static void commit(hl_books *books, hl_reader *reader, uint64_t start, uint64_t 
     hl_maps_take(maps, start, end, pieces);
     for (uint32_t i = 0; i < pieces->count; i++) {
         hl_piece piece = pieces->piece[i];
-        if (piece.map_class != HL_MAP_RESERVATION) {
+        if (piece.map_class != HL_MAP_RESERVATION && piece.map_class != HL_MAP_POOL) {
             hl_maps_put(maps, &piece);
             pieces->piece[i].last = false; /* its number is in use */
             continue;

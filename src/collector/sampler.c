@@ -83,7 +83,7 @@ static void read_rss(hl_process *process, uint64_t now_ns)
     s->anon_kib = kib_of(text, "\nRssAnon:");
     s->file_kib = kib_of(text, "\nRssFile:");
     s->shmem_kib = kib_of(text, "\nRssShmem:");
-    s->pss_kib = UINT32_MAX;
+    s->pss_kib = s->pool_kib = UINT32_MAX;
     uint32_t highest = kib_of(text, "\nVmHWM:"); /* the kernel saw every moment */
     if (highest == UINT32_MAX || highest < rss)
         highest = rss;
@@ -106,6 +106,57 @@ static void read_pss(hl_process *process, uint64_t now_ns)
         process->sample.pss_kib = kib_of(text, "\nPss:");
 }
 
+/* ------------------------------------------------------------------------------------------- what libraries give out */
+
+typedef struct pool_walk {
+    int fd; /* of pagemap: 64 bits a page */
+    uint64_t page_bytes, resident_bytes;
+    bool failed;
+} pool_walk;
+
+static void add_resident(void *argument, hl_piece *piece)
+{
+    pool_walk *walk = argument;
+    uint64_t entry[4096];
+    if (piece->map_class != HL_MAP_POOL)
+        return;
+    for (uint64_t at = piece->start; at < piece->end && !walk->failed;) {
+        uint64_t pages = (piece->end - at - 1) / walk->page_bytes + 1, most = sizeof entry / sizeof *entry;
+        size_t bytes = (size_t)(pages < most ? pages : most) * sizeof *entry;
+        ssize_t n = bytes ? pread(walk->fd, entry, bytes, (off_t)(at / walk->page_bytes * sizeof *entry)) : 0;
+        walk->failed = n < (ssize_t)sizeof *entry;
+        for (ssize_t i = 0; i < n / (ssize_t)sizeof *entry; i++)
+            walk->resident_bytes += entry[i] >> 63 ? walk->page_bytes : 0;
+        at += n > 0 ? (uint64_t)n / sizeof *entry * walk->page_bytes : 0;
+    }
+}
+
+/* Looks at each page of these mappings: a GiB of them costs some 2 ms, and what that costs bounds how often. */
+static void read_pools(hl_books *books, hl_process *process, uint64_t now_ns)
+{
+    static const uint64_t MOST_BYTES = UINT64_C(64) << 30;
+    uint64_t mapped = process->maps[HL_MAP_POOL].live, before = cpu_ns();
+    pool_walk walk = {.fd = -1, .page_bytes = (uint64_t)sysconf(_SC_PAGESIZE), .failed = mapped > MOST_BYTES};
+    if (mapped && !walk.failed) {
+        walk.fd = open_of(process->pid, "pagemap"); /* each time: it belongs to the memory before an exec */
+        walk.failed = walk.fd < 0;
+    }
+    for (uint32_t i = 0; i < books->image_slots && mapped && !walk.failed; i++) {
+        if (books->images[i] && books->images[i]->process == process && !books->images[i]->dead)
+            hl_maps_each(&books->images[i]->maps, add_resident, &walk);
+    }
+    if (walk.fd >= 0)
+        close(walk.fd);
+    process->pool_next_ns = now_ns + (walk.failed ? 60 * UINT64_C(1000000000) : 100 * (cpu_ns() - before));
+    if (walk.failed)
+        return;
+    process->last_pool_kib = process->sample.pool_kib = (uint32_t)(walk.resident_bytes / 1024);
+    if (walk.resident_bytes > process->pool_peak) {
+        process->pool_peak = walk.resident_bytes;
+        process->changed = true;
+    }
+}
+
 void hl_sample(hl_books *books, uint64_t now_ns)
 {
     uint64_t each_ns = (uint64_t)books->sampled_count * QUIET_EACH_NS,
@@ -124,6 +175,9 @@ void hl_sample(hl_books *books, uint64_t now_ns)
             read_rss(process, now_ns);
             if (process->sampled && lively && now_ns >= process->pss_next_ns)
                 read_pss(process, now_ns);
+            if (process->sampled && (process->maps[HL_MAP_POOL].live || process->last_pool_kib) &&
+                now_ns >= process->pool_next_ns)
+                read_pools(books, process, now_ns);
         }
         books->rss_moves |= process->rss_moves;
     }

@@ -15,7 +15,7 @@ static void new_tick(hl_process *process)
     process->high = process->low = process->heap;
     process->events_seen = process->allocations + process->frees;
     process->arena_seen = process->maps[HL_MAP_ARENA].live;
-    process->sample = (hl_tick){0, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, 0, 0, 0, 0};
+    process->sample = (hl_tick){0, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT32_MAX, 0, 0, 0, 0};
 }
 
 void hl_tick_close(hl_books *books, hl_process *process)
@@ -33,7 +33,7 @@ void hl_tick_close(hl_books *books, hl_process *process)
     row.high = process->high;
     row.arena = process->maps[HL_MAP_ARENA].live;
     if (!sampled)
-        row.rss_kib = row.anon_kib = row.file_kib = row.shmem_kib = row.pss_kib = UINT32_MAX;
+        row.rss_kib = row.anon_kib = row.file_kib = row.shmem_kib = row.pss_kib = row.pool_kib = UINT32_MAX;
     if (process->tick_count && process->ticks[process->tick_count - 1].tick == books->tick)
         process->tick_count--; /* closed once more: at its end */
     if (process->tick_count == process->tick_room) {
@@ -66,6 +66,7 @@ static void merge_pairs(hl_process *process)
                 row.file_kib = first->file_kib;
                 row.shmem_kib = first->shmem_kib;
                 row.pss_kib = first->pss_kib; /* all of one sample, or PSS could be above RSS */
+                row.pool_kib = first->pool_kib;
             }
             kept--;
         }
@@ -98,7 +99,7 @@ static void double_ticks(hl_books *books)
 /* What the tree holds at the end of the tick, and what it may have held within at most. */
 static void look_at_tree(hl_books *books)
 {
-    uint64_t bound = books->tick_left_high, arena = 0, rss = 0;
+    uint64_t bound = books->tick_left_high, arena = 0, rss = 0, pool = 0;
     books->tick_left_high = 0;
     for (uint32_t i = books->first_running; i < books->process_count; i++) {
         const hl_process *p = books->processes[i];
@@ -109,6 +110,7 @@ static void look_at_tree(hl_books *books)
         arena += p->maps[HL_MAP_ARENA].live;
         if (p->last_rss_kib != UINT32_MAX)
             rss += (uint64_t)p->last_rss_kib * 1024;
+        pool += (uint64_t)p->last_pool_kib * 1024;
     }
     if (bound > books->tree_bound)
         books->tree_bound = bound;
@@ -116,6 +118,8 @@ static void look_at_tree(hl_books *books)
         books->arena_peak = arena;
     if (rss > books->rss_peak)
         books->rss_peak = rss;
+    if (pool > books->pool_peak)
+        books->pool_peak = pool;
 }
 
 void hl_ticks_close(hl_books *books)

@@ -31,7 +31,7 @@ typedef struct hl_batch_meta {
     bool stopped;    /* by `heapline stop` */
     uint64_t allocations, allocated, frees, freed, live, live_blocks;
     uint64_t peak, peak_ns, peak_blocks, peak_bound;
-    uint64_t arena_peak, rss_peak;
+    uint64_t arena_peak, rss_peak, pool_peak;
     uint64_t events, lost, waited_ns;
     uint64_t collector_cpu_ns, collector_rss_peak;
     uint64_t tick_ns, cell_tick_ns;
@@ -58,7 +58,9 @@ typedef struct hl_batch_process {
     uint64_t inherited_frees, unknown_frees, lost, waited_ns, rss_peak;
     struct {
         uint64_t count, mapped, live, peak;
-    } maps[6]; /* by hl_map_class */
+    } maps[7];           /* by hl_map_class */
+    hl_text pool_owners; /* empty: no library gives out memory by itself */
+    uint64_t pool_peak;
 } hl_batch_process;
 
 typedef struct hl_batch_thread {
@@ -118,7 +120,7 @@ typedef struct hl_batch_bucket {
 typedef struct hl_batch_tick {
     uint32_t process, tick;
     uint64_t heap, heap_low, heap_high, arena;
-    int64_t rss, rss_anon, rss_file, rss_shmem, pss; /* -1: not sampled */
+    int64_t rss, rss_anon, rss_file, rss_shmem, pss, pool; /* -1: not sampled */
 } hl_batch_tick;
 
 /* (stat, born, died) is the key; 0 blocks of 0 bytes deletes the row; died <= born is left out. */

@@ -32,7 +32,7 @@ CREATE TABLE process (
     rss_peak INTEGER NOT NULL
 );
 
--- Mappings by class: HL_MAP_* in order: heap, arena, reservation, file, shared, stack.
+-- Mappings by class: HL_MAP_* in order: heap, arena, reservation, file, shared, stack, pool.
 CREATE TABLE mapping (
     process INTEGER NOT NULL, class TEXT NOT NULL,
     count INTEGER NOT NULL, mapped INTEGER NOT NULL, live INTEGER NOT NULL, peak INTEGER NOT NULL,
@@ -95,6 +95,17 @@ CREATE TABLE tick (
     arena INTEGER NOT NULL,
     rss INTEGER, rss_anon INTEGER, rss_file INTEGER, rss_shmem INTEGER, pss INTEGER, -- NULL: not sampled in this tick
     PRIMARY KEY (process, tick)
+) WITHOUT ROWID;
+
+-- Libraries that give out memory by themselves, from mappings of class pool: what they hold is in no stat row. Only processes
+-- that have such.
+CREATE TABLE pool (
+    process INTEGER PRIMARY KEY,
+    libraries TEXT NOT NULL,       -- file names: "libarrow.so.2400, other.so"
+    peak INTEGER NOT NULL          -- the most that was found resident of those mappings
+);
+CREATE TABLE pool_tick (           -- resident bytes of them, where they were sampled; a part of tick.rss of the same row
+    process INTEGER NOT NULL, tick INTEGER NOT NULL, resident INTEGER NOT NULL, PRIMARY KEY (process, tick)
 ) WITHOUT ROWID;
 
 -- Blocks that outlived the tick they were born in, by stat row. Ticks here are meta.cell_tick_ns long. The table is the

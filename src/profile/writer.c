@@ -30,6 +30,8 @@ static const char *const statement_sql[WRITER_STATEMENTS] = {
     [PUT_STACK] = "INSERT OR REPLACE INTO stack VALUES (?, ?, ?, ?)",
     [PUT_STAT] = "INSERT OR REPLACE INTO stat VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [PUT_TICK] = "INSERT OR REPLACE INTO tick VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    [PUT_POOL] = "INSERT OR REPLACE INTO pool VALUES (?, ?, ?)",
+    [PUT_POOL_TICK] = "INSERT OR REPLACE INTO pool_tick VALUES (?, ?, ?)",
     [PUT_CELL] = "INSERT OR REPLACE INTO cell_row VALUES (?, ?, ?, ?, ?)",
     [DELETE_CELL] = "DELETE FROM cell_row WHERE stat = ? AND born = ? AND lived = ?",
     [PUT_MARK] = "INSERT INTO mark VALUES (?, ?, ?, ?)",
@@ -201,6 +203,7 @@ static int put_meta(hl_profile_writer *w, const hl_batch_meta *m)
         {"peak_bound", m->peak_bound},
         {"arena_peak", m->arena_peak},
         {"rss_peak", m->rss_peak},
+        {"pool_peak", m->pool_peak},
         {"events", m->events},
         {"lost", m->lost},
         {"waited_ns", m->waited_ns},
@@ -250,7 +253,7 @@ static const char *python_words(uint32_t version, uint32_t flags, char *words, s
 
 static int put_mappings(hl_profile_writer *w, const hl_batch_process *p)
 {
-    static const char *const classes[] = {"heap", "arena", "reservation", "file", "shared", "stack"};
+    static const char *const classes[] = {"heap", "arena", "reservation", "file", "shared", "stack", "pool"};
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++) {
         row r = begin(w, PUT_MAPPING);
         put(&r, p->id);
@@ -298,6 +301,13 @@ static int put_process(hl_profile_writer *w, const hl_batch_process *p)
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         put(&r, numbers[i]);
     int error = store(&r);
+    if (error || !p->pool_owners.bytes)
+        return error ? error : put_mappings(w, p);
+    r = begin(w, PUT_POOL);
+    put(&r, p->id);
+    put_text(&r, p->pool_owners);
+    put(&r, p->pool_peak);
+    error = store(&r);
     return error ? error : put_mappings(w, p);
 }
 
@@ -452,6 +462,13 @@ static int put_tick(hl_profile_writer *w, const hl_batch_tick *t)
     const int64_t sampled[] = {t->rss, t->rss_anon, t->rss_file, t->rss_shmem, t->pss};
     for (size_t i = 0; i < sizeof sampled / sizeof *sampled; i++)
         put_or_null(&r, sampled[i], sampled[i] >= 0);
+    int error = store(&r);
+    if (error || t->pool < 0)
+        return error;
+    r = begin(w, PUT_POOL_TICK);
+    put(&r, t->process);
+    put(&r, t->tick);
+    put_signed(&r, t->pool);
     return store(&r);
 }
 
@@ -521,7 +538,8 @@ static int put_batch(hl_profile_writer *w, const hl_batch *b)
 {
     int error = 0;
     if (w->empty_first)
-        error = hl_writer_exec(w, "DELETE FROM stack; DELETE FROM stat; DELETE FROM tick; DELETE FROM cell_row");
+        error = hl_writer_exec(
+            w, "DELETE FROM stack; DELETE FROM stat; DELETE FROM tick; DELETE FROM pool_tick; DELETE FROM cell_row");
     if (!error)
         error = put_files(w);
     if (!error)

@@ -25,6 +25,8 @@ enum writer_statement {
     PUT_STACK,
     PUT_STAT,
     PUT_TICK,
+    PUT_POOL,
+    PUT_POOL_TICK,
     PUT_CELL,
     DELETE_CELL,
     PUT_MARK,

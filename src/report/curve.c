@@ -12,10 +12,11 @@ static const uint64_t MOST_BYTES = UINT64_C(1) << 50;
 
 typedef struct state { /* of one process: its row in the tick table that holds now */
     uint64_t heap, low, high, arena;
-    int64_t rss, anon, file, shmem, pss;
+    int64_t rss, anon, file, shmem, pss, pool;
+    bool sampled, pool_sampled; /* in this very tick */
 } state;
 
-static const state nothing = {.rss = -1, .anon = -1, .file = -1, .shmem = -1, .pss = -1};
+static const state nothing = {.rss = -1, .anon = -1, .file = -1, .shmem = -1, .pss = -1, .pool = -1};
 
 static void add_sample(int64_t *sum, int64_t value)
 {
@@ -35,7 +36,7 @@ static int add_point(hl_curve *curve, uint32_t *room, const state *states, uint3
     }
     bool whole_pss = true;
     hl_point *p = &curve->point[curve->n++];
-    *p = (hl_point){.end_ns = end_ns, .rss = -1, .anon = -1, .file = -1, .shmem = -1, .pss = -1};
+    *p = (hl_point){.end_ns = end_ns, .rss = -1, .anon = -1, .file = -1, .shmem = -1, .pss = -1, .pool = -1};
     for (uint32_t i = 0; i < n; i++) {
         p->heap += states[i].heap;
         p->low += states[i].low;
@@ -48,6 +49,9 @@ static int add_point(hl_curve *curve, uint32_t *room, const state *states, uint3
         if (states[i].rss >= 0) /* the sum is that of all processes, or unknown */
             whole_pss &= states[i].pss >= 0;
         add_sample(&p->pss, states[i].pss);
+        add_sample(&p->pool, states[i].pool);
+        p->sampled |= states[i].sampled;
+        p->pool_sampled |= states[i].pool_sampled;
     }
     if (!whole_pss)
         p->pss = -1;
@@ -80,8 +84,10 @@ static void take_row(state *s, sqlite3_stmt *row)
     s->arena = count_of(row, 5);
     if (sqlite3_column_type(row, 6) != SQLITE_NULL)
         s->pss = -1; /* one of an earlier sample says nothing beside this RSS */
-    int64_t *samples[] = {&s->rss, &s->anon, &s->file, &s->shmem, &s->pss};
-    for (int i = 0; i < 5; i++)
+    int64_t *samples[] = {&s->rss, &s->anon, &s->file, &s->shmem, &s->pss, &s->pool};
+    s->sampled = sqlite3_column_type(row, 6) != SQLITE_NULL;
+    s->pool_sampled = sqlite3_column_type(row, 11) != SQLITE_NULL;
+    for (int i = 0; i < 6; i++)
         if (sqlite3_column_type(row, 6 + i) != SQLITE_NULL)
             *samples[i] = (int64_t)count_of(row, 6 + i);
 }
@@ -89,18 +95,24 @@ static void take_row(state *s, sqlite3_stmt *row)
 /* After its tick a process stands still: what it reached within the tick no longer counts. */
 static void settle(state *states, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         states[i].low = states[i].high = states[i].heap;
+        states[i].sampled = states[i].pool_sampled = false;
+    }
 }
 
 int hl_curve_load(hl_curve *curve, const hl_model *m, uint32_t process, char *why, size_t why_bytes)
 {
     *curve = (hl_curve){0};
     /* The row after a process's last tick, where it counts no more, unless the recording ended with it. */
-    static const char sql[] =
-        "SELECT process, tick, heap, heap_low, heap_high, arena, rss, rss_anon, rss_file, rss_shmem, pss FROM tick "
-        "UNION ALL SELECT id, end_ns / ?1 + 1, NULL, 0, 0, 0, 0, 0, 0, 0, 0 FROM process WHERE ended <> 'running' AND "
-        "end_ns / ?1 < ?2 ORDER BY tick";
+    char sql[640];
+    snprintf(
+        sql, sizeof sql,
+        "SELECT process, tick, heap, heap_low, heap_high, arena, rss, rss_anon, rss_file, rss_shmem, pss, %s FROM tick "
+        "UNION ALL SELECT id, end_ns / ?1 + 1, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0 FROM process WHERE ended <> 'running' "
+        "AND end_ns / ?1 < ?2 ORDER BY tick",
+        m->has_pools ? "(SELECT resident FROM pool_tick p WHERE p.process = tick.process AND p.tick = tick.tick)"
+                     : "NULL");
     sqlite3_stmt *ticks;
     if (sqlite3_prepare_v2(m->database, sql, -1, &ticks, NULL) != SQLITE_OK) {
         snprintf(why, why_bytes, "%s", sqlite3_errmsg(m->database));

@@ -14,6 +14,8 @@ typedef struct hl_point {
     uint64_t end_ns; /* of its tick; the last one ends with the recording */
     uint64_t heap, low, high, arena;
     int64_t rss, anon, file, shmem, pss;
+    int64_t pool;               /* of RSS, what libraries give out by themselves; -1: they do not, or not yet */
+    bool sampled, pool_sampled; /* RSS, and pool, of some process in this very tick: not carried on */
 } hl_point;
 
 typedef struct hl_curve {

@@ -262,6 +262,48 @@ static int fill_process(loader *l, sqlite3_stmt *row, void *into, uint32_t index
     return kept ? 0 : -ENOMEM;
 }
 
+static int fill_pools(loader *l)
+{
+    hl_model *m = l->model;
+    sqlite3_stmt *row;
+    int step, error = 0;
+    /* Profiles of earlier versions have no such table. */
+    if (sqlite3_prepare_v2(m->database, "SELECT process, libraries, peak FROM pool", -1, &row, NULL) != SQLITE_OK)
+        return sqlite3_errcode(m->database) == SQLITE_NOMEM ? -ENOMEM : 0;
+    while (!error && (step = sqlite3_step(row)) == SQLITE_ROW) {
+        uint32_t at = ROW_OF(m->processes, sqlite3_column_int64(row, 0));
+        if (at == HL_NO_ROW)
+            continue;
+        hl_model_process *p = &m->processes.row[at];
+        p->pool_owners = column_text(l, row, 1, NULL);
+        p->pool_peak = column_count(row, 2);
+        m->has_pools = true;
+        error = p->pool_owners ? 0 : -ENOMEM;
+    }
+    if (!error && step != SQLITE_DONE)
+        error = sql_error(l);
+    sqlite3_finalize(row);
+    return error;
+}
+
+const char *hl_model_pool_owners(const hl_model *m, uint32_t process, char *text, size_t bytes)
+{
+    const char *first = NULL;
+    bool others = false;
+    for (uint32_t i = 0; i < m->processes.n; i++) {
+        const char *owners = m->processes.row[i].pool_owners;
+        if (!owners || (process != HL_NO_ROW && process != i))
+            continue;
+        others |= strchr(owners, ',') || (first && strcmp(first, owners) != 0);
+        if (!first)
+            first = owners;
+    }
+    if (first)
+        snprintf(text, bytes, "%.*s%s", (int)(strcspn(first, ",") < 200 ? strcspn(first, ",") : 200), first,
+                 others ? " and others" : "");
+    return first ? text : NULL;
+}
+
 static int fill_thread(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
 {
     hl_model_thread *thread = into;
@@ -406,6 +448,7 @@ static int load_tables(loader *l)
              "peak_blocks, inherited_frees, unknown_frees, lost, waited_ns, rss_peak, (SELECT peak FROM mapping "
              "WHERE mapping.process = process.id AND class = 'arena') FROM process ORDER BY id",
              &m->processes, sizeof *m->processes.row, fill_process)) ||
+        (error = fill_pools(l)) ||
         (error = load(l, "SELECT id, process, tid, name, threads FROM thread ORDER BY id", &m->threads,
                       sizeof *m->threads.row, fill_thread)) ||
         (error = load(l, "SELECT id, name FROM allocator ORDER BY id", &m->allocators, sizeof *m->allocators.row,

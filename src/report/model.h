@@ -86,7 +86,9 @@ typedef struct hl_model_process {
     int64_t exit_status;       /* -1: unknown */
     uint64_t allocations, allocated, frees, freed, live, live_blocks, peak, peak_ns, peak_blocks;
     uint64_t inherited_frees, unknown_frees, lost, waited_ns, rss_peak;
-    uint64_t arena_peak; /* of its mappings */
+    uint64_t arena_peak;     /* of its mappings */
+    const char *pool_owners; /* libraries that give out memory by themselves; null: none */
+    uint64_t pool_peak;      /* the most that was resident of it */
 } hl_model_process;
 
 typedef struct hl_model_thread {
@@ -140,6 +142,7 @@ typedef struct hl_model {
     hl_origin yours;       /* files of this origin count as the user's: USER unless the program has none */
     uint32_t recorded;     /* processes with allocations */
     bool running, stopped; /* as the file says: a recording that was killed says running for ever */
+    bool has_pools;        /* some process has such libraries */
     bool watched;          /* it is being recorded into at this moment; set by who knows, the command line */
     uint64_t now_ns;       /* end of the recording, or the time of this checkpoint */
     uint64_t peak, peak_ns, peak_blocks, peak_bound; /* of the tree; exact when one process has allocations */
@@ -154,6 +157,10 @@ void hl_model_release(hl_model *model);
 /* A key of the meta table; `otherwise` where it is absent or null. */
 int64_t hl_model_number(const hl_model *model, const char *key, int64_t otherwise);
 const char *hl_model_text(const hl_model *model, const char *key, const char *otherwise);
+
+/* The libraries that give out memory by themselves, in words for people, not cleaned ("libarrow.so.2400", "a.so and
+ * others"), of a process or of all (HL_NO_ROW); null: there are none. Until the next call with the same `text`. */
+const char *hl_model_pool_owners(const hl_model *model, uint32_t process, char *text, size_t bytes);
 
 /* What the blocks that were never freed are: "alive at the end", "alive now", "alive when last saved". */
 const char *hl_model_end_words(const hl_model *model);

@@ -17,7 +17,7 @@ enum { TOP = 5 };
 typedef struct totals {
     uint64_t allocations, allocated, frees, freed, live, live_blocks, arena_peak, rss_peak, unknown_frees,
         inherited_frees;
-    uint64_t threads;
+    uint64_t threads, pool_peak;
     const char *python;
 } totals;
 
@@ -37,6 +37,7 @@ static totals sum_totals(const hl_report *r)
         t.live_blocks += p->live_blocks;
         t.arena_peak += p->arena_peak;
         t.rss_peak += p->rss_peak;
+        t.pool_peak += p->pool_peak;
         t.unknown_frees += p->unknown_frees;
         t.inherited_frees += p->inherited_frees;
         if (!t.python)
@@ -45,6 +46,7 @@ static totals sum_totals(const hl_report *r)
     if (r->view.process == HL_NO_ROW) { /* of one moment, not the sum of each process's own */
         t.arena_peak = (uint64_t)hl_model_number(m, "arena_peak", (int64_t)t.arena_peak);
         t.rss_peak = (uint64_t)hl_model_number(m, "rss_peak", (int64_t)t.rss_peak);
+        t.pool_peak = (uint64_t)hl_model_number(m, "pool_peak", (int64_t)t.pool_peak);
     }
     for (uint32_t i = 0; i < m->threads.n; i++)
         if (r->view.process == HL_NO_ROW || m->threads.row[i].process == r->view.process)
@@ -52,26 +54,53 @@ static totals sum_totals(const hl_report *r)
     return t;
 }
 
-/* RSS at the heap's peak. heap + slack + rest = anonymous pages; rest is negative where blocks were never touched. */
+/* RSS while the heap was at its peak. heap + slack + pools + rest = anonymous pages; rest is negative where blocks had not
+ * been touched, or were swapped out. */
 typedef struct rss_parts {
-    bool known;
+    bool known, at_peak; /* at_peak: the heap was within a twentieth of it when the sample was taken */
     uint64_t time_ns;
-    int64_t rss, heap, slack, file, shared, rest;
+    int64_t rss, heap, slack, pool, file, shared, rest;
 } rss_parts;
+
+/* The sample that says most of what the heap's peak cost. Memory is touched some time after it is taken, so it is the one
+ * with the highest RSS from the peak on, for as long as the heap stays within a twentieth of it; else the next there is. Where
+ * libraries give out memory by themselves, a sample of that belongs to it. */
+static const hl_point *sample_of_peak(const hl_curve *curve, uint64_t peak_ns, bool with_pool)
+{
+    const hl_point *found = NULL;
+    uint64_t least = 0;
+    bool begun = false;
+    for (uint32_t i = 0; i < curve->n; i++) {
+        const hl_point *p = &curve->point[i];
+        if (p->end_ns < peak_ns && i + 1 < curve->n)
+            continue;
+        if (!begun)
+            least = p->high - p->high / 20;
+        begun = true;
+        if (p->low < least && p->heap < least && found)
+            break;
+        if ((with_pool ? p->pool_sampled && p->sampled : p->sampled) && p->rss >= 0 && (!found || p->rss > found->rss))
+            found = p;
+        if (p->heap < least && found)
+            break;
+    }
+    for (uint32_t i = curve->n; !found && i-- > 0;) /* the last before */
+        found = curve->point[i].rss >= 0 ? &curve->point[i] : NULL;
+    return found;
+}
 
 static int divide_rss(hl_report *r, rss_parts *parts)
 {
     hl_model *m = r->model;
     hl_curve curve;
-    uint64_t peak_ns = r->view.process == HL_NO_ROW ? m->peak_ns : m->processes.row[r->view.process].peak_ns;
+    bool all = r->view.process == HL_NO_ROW;
+    uint64_t peak_ns = all ? m->peak_ns : m->processes.row[r->view.process].peak_ns;
     *parts = (rss_parts){0};
     int error = hl_curve_load(&curve, m, r->view.process, r->why, sizeof r->why);
     if (error)
         return error;
-    const hl_point *point = NULL;
-    for (uint32_t i = 0; i < curve.n && !(point && point->end_ns >= peak_ns);
-         i++) /* the peak's tick, else the next sample */
-        point = curve.point[i].rss >= 0 ? &curve.point[i] : point;
+    bool with_pool = all ? m->has_pools : m->processes.row[r->view.process].pool_owners != NULL;
+    const hl_point *point = sample_of_peak(&curve, peak_ns, with_pool);
     hl_view peak;
     if (point &&
         (error = hl_view_open(&peak, m, &(hl_selection){.pid = r->view.selection.pid}, r->why, sizeof r->why)) == 0) {
@@ -81,12 +110,13 @@ static int divide_rss(hl_report *r, rss_parts *parts)
             if (strcmp(a, "object") == 0 || strcmp(a, "buffer") == 0)
                 objects += peak.stats[i].bytes;
         }
-        *parts =
-            (rss_parts){.known = true, .time_ns = point->end_ns, .rss = point->rss, .heap = (int64_t)peak.total.bytes};
+        *parts = (rss_parts){.known = true, .time_ns = point->end_ns, .rss = point->rss, .heap = (int64_t)point->heap};
+        parts->at_peak = point->heap >= peak.total.bytes - peak.total.bytes / 20;
         parts->slack = point->arena > objects ? (int64_t)(point->arena - objects) : 0;
+        parts->pool = point->pool > 0 ? point->pool : 0;
         parts->file = point->file > 0 ? point->file : 0;
         parts->shared = point->shmem > 0 ? point->shmem : 0;
-        parts->rest = (int64_t)((uint64_t)parts->rss - peak.total.bytes - (uint64_t)parts->slack -
+        parts->rest = (int64_t)((uint64_t)parts->rss - point->heap - (uint64_t)parts->slack - (uint64_t)parts->pool -
                                 (uint64_t)parts->file - (uint64_t)parts->shared);
         hl_view_release(&peak);
     }
@@ -114,22 +144,31 @@ static void put_fact(hl_grid *grid, const char *name, const char *format, ...)
 #define SHARE(part, whole) hl_share_text((char[HL_NUMBER_BYTES]){0}, (uint64_t)(part), (uint64_t)(whole))
 #define TIME(ns) hl_time_text((char[HL_NUMBER_BYTES]){0}, (uint64_t)(ns))
 
-static void put_rss(hl_grid *grid, const totals *t, const rss_parts *p)
+static void put_rss(hl_report *r, hl_grid *grid, const totals *t, const rss_parts *p)
 {
+    char text[256];
+    const char *owners = hl_model_pool_owners(r->model, r->view.process, text, sizeof text);
     put_fact(grid, "RSS", "peak %s", SIZE(t->rss_peak));
+    if (owners)
+        put_fact(grid, "", "up to %s of it in memory that %s gives out itself (not by line)", SIZE(t->pool_peak),
+                 owners);
     if (!p->known)
         return;
-    put_fact(grid, "", "%s at the heap's peak:", SIZE(p->rss));
+    put_fact(grid, "",
+             p->at_peak ? "%s at %s, with the heap at its peak:" : "%s at %s, the sample next to the heap's peak:",
+             SIZE(p->rss), TIME(p->time_ns));
     put_fact(grid, "", "%10s  heap", SIZE(p->heap));
     if (p->slack)
         put_fact(grid, "", "%10s  slack in the interpreter's arenas (mapped, no live object)", SIZE(p->slack));
+    if (p->pool && owners)
+        put_fact(grid, "", "%10s  in memory that %s gives out itself (not by line)", SIZE(p->pool), owners);
     put_fact(grid, "", "%10s  file pages (programs, libraries)", SIZE(p->file));
     if (p->shared)
         put_fact(grid, "", "%10s  shared memory, heapline's own included", SIZE(p->shared));
     if (p->rest >= 0)
         put_fact(grid, "", "%10s  rest (allocators' caches, stacks, static data)", SIZE(p->rest));
     else
-        put_fact(grid, "", "%10s  heap that is not resident (never touched, or swapped out)", SIZE(p->rest));
+        put_fact(grid, "", "%10s  of the heap not resident then (not touched by then, or swapped out)", SIZE(p->rest));
 }
 
 static void put_facts(hl_report *r, const totals *t, const rss_parts *p)
@@ -148,7 +187,7 @@ static void put_facts(hl_report *r, const totals *t, const rss_parts *p)
     put_fact(&grid, "Allocated", "%s in %s allocations", SIZE(t->allocated), COUNT(t->allocations));
     put_fact(&grid, "Freed", "%s in %s frees (%s)", SIZE(t->freed), COUNT(t->frees),
              *SHARE(t->freed, t->allocated) ? SHARE(t->freed, t->allocated) : "nothing");
-    put_rss(&grid, t, p);
+    put_rss(r, &grid, t, p);
     if (t->arena_peak)
         put_fact(&grid, "Arenas", "peak %s mapped by the interpreter's own allocator", SIZE(t->arena_peak));
     put_fact(&grid, "Program", "%s%s, %s thread%s, %u process%s", t->python ? "Python " : "not Python",
@@ -488,6 +527,7 @@ static void json_rss(hl_json *json, const rss_parts *p)
     hl_json_int(json, "rss_bytes", p->rss);
     hl_json_int(json, "heap_bytes", p->heap);
     hl_json_int(json, "arena_slack_bytes", p->slack);
+    hl_json_int(json, "pool_bytes", p->pool);
     hl_json_int(json, "file_bytes", p->file);
     hl_json_int(json, "shared_bytes", p->shared);
     hl_json_int(json, "rest_bytes", p->rest);
@@ -542,6 +582,9 @@ static int write_json(hl_report *r, const totals *t, const rss_parts *parts, con
     hl_json_int(&json, "inherited_frees", (int64_t)t->inherited_frees);
     hl_json_int(&json, "arena_peak_bytes", (int64_t)t->arena_peak);
     hl_json_int(&json, "rss_peak_bytes", (int64_t)t->rss_peak);
+    char owners[256];
+    hl_json_int(&json, "pool_peak_bytes", (int64_t)t->pool_peak);
+    hl_json_text(&json, "pool_libraries", hl_model_pool_owners(m, r->view.process, owners, sizeof owners));
     json_rss(&json, parts);
     hl_json_int(&json, "threads", (int64_t)t->threads);
     hl_json_int(&json, "processes", m->processes.n);

@@ -213,6 +213,19 @@ static void put_command(const hl_model *m, hl_out *out, int columns)
     hl_out_release(&clean);
 }
 
+/* What a library gave out by itself is in no number of the heap: nobody must miss it where it is more than a tenth of that. */
+static void put_unseen(const hl_model *m, hl_out *out, const char *before, const char *behind)
+{
+    char owners[256], size[HL_NUMBER_BYTES];
+    int64_t pool = hl_model_number(m, "pool_peak", 0);
+    const char *who = m->has_pools ? hl_model_pool_owners(m, HL_NO_ROW, owners, sizeof owners) : NULL;
+    if (!who || pool < 0 || (uint64_t)pool <= m->peak / 10)
+        return;
+    hl_outf(out, "%sup to %s that ", before, hl_size_text(size, pool));
+    hl_out_clean(out, who, strlen(who));
+    hl_outf(out, " gave out by itself%s", behind);
+}
+
 int hl_verdict_head(hl_model *m, hl_out *out)
 {
     int64_t status = hl_model_number(m, "exit_status", -1);
@@ -235,6 +248,9 @@ int hl_verdict_head(hl_model *m, hl_out *out)
     hl_out_put(out, "\n");
     char count[HL_NUMBER_BYTES];
     int64_t lost = hl_model_number(m, "lost", 0);
+    hl_out_style(out, HL_YELLOW);
+    put_unseen(m, out, "not in these numbers: ", " (heapline stats has more)\n");
+    hl_out_style(out, HL_PLAIN);
     if (lost > 0) {
         hl_out_style(out, HL_YELLOW);
         hl_outf(out, "incomplete: %s events were not recorded\n", hl_count_text(count, (uint64_t)lost));
@@ -310,6 +326,7 @@ static int write_lines(hl_model *m, const char *path, const hl_verdict_seen *see
     int64_t lost = hl_model_number(m, "lost", 0);
     if (lost > 0)
         hl_outf(out, "; %s events were not recorded", hl_count_text(count, (uint64_t)lost));
+    put_unseen(m, out, "\n  not seen:  ", "");
     struct stat file;
     hl_out_put(out, "\n  profile:   ");
     hl_out_clean(out, path, strlen(path));

@@ -42,8 +42,11 @@ static hl_map_class class_of(int protection, int flags, int fd, bool is_python, 
         return HL_MAP_FILE;
     if (flags & MAP_STACK)
         return HL_MAP_STACK;
-    if (protection == PROT_NONE || flags & MAP_NORESERVE)
-        return HL_MAP_RESERVATION;
+    if (protection == PROT_NONE || flags & MAP_NORESERVE) {
+        /* The interpreter's own mimalloc reserves in this way too, but its objects are counted. */
+        bool is_pool = (protection & (PROT_READ | PROT_WRITE)) == (PROT_READ | PROT_WRITE);
+        return is_pool && !is_python && !hl_python_has(caller) ? HL_MAP_POOL : HL_MAP_RESERVATION;
+    }
     return is_python || hl_python_made(caller) ? HL_MAP_ARENA : HL_MAP_HEAP;
 }
 
@@ -87,7 +90,10 @@ static HL_ALWAYS void *map(void *at, size_t bytes, int protection, int flags, in
     bool is_python, leave;
     hl_wire_writer *w = enter(caller, &is_python, &leave);
     if (w) {
-        put(w, HL_WORD_MAP, p, class_of(protection, flags, fd, is_python, caller), whole_pages(bytes));
+        hl_map_class map_class = class_of(protection, flags, fd, is_python, caller);
+        put(w, HL_WORD_MAP, p, map_class, whole_pages(bytes));
+        if (HL_UNLIKELY(map_class == HL_MAP_POOL))
+            hl_pool_mapped(w, caller, whole_pages(bytes));
         leave_if(w, leave);
     }
     if (hl_tracker.live.on)

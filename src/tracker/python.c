@@ -226,9 +226,13 @@ void hl_python_check(void)
     }
 }
 
+bool hl_python_has(const void *caller)
+{
+    return (uintptr_t)caller - hl_python.code_from < hl_python.code_to - hl_python.code_from;
+}
+
 bool hl_python_made(const void *caller)
 {
     /* 2.7 has no arena functions to ask; its other mappings are made in modules of their own. */
-    return hl_python.version == 0x207 &&
-           (uintptr_t)caller - hl_python.code_from < hl_python.code_to - hl_python.code_from;
+    return hl_python.version == 0x207 && hl_python_has(caller);
 }

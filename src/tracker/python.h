@@ -24,6 +24,9 @@ void hl_python_check(void);
  * below a mark of HL_BELOW need not be asked for. */
 bool hl_python_made(const void *caller);
 
+/* Whether `caller` is in the interpreter's own machine code. */
+bool hl_python_has(const void *caller);
+
 /* Gives back what the walk has mapped for a writer whose thread ends. */
 void hl_python_thread_ended(hl_wire_writer *w);
 

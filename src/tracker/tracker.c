@@ -342,6 +342,7 @@ void hl_tracker_forked(void)
     hl_tracker.pid = pid;
     hl_tracker.shared = NULL;
     atomic_store(&hl_tracker.next_writer, 0);
+    hl_pools_forked();
     bool was_recorded = state == HL_RECORDING;
     atomic_store(&hl_tracker.state, HL_JOINING);
     bool unlisted = !was_recorded && !atomic_load(&s->began);

@@ -19,6 +19,7 @@
  *   ring.h, ring.c  writers, chunks, epochs: how a word gets to the collector
  *   hooks.c         the malloc family
  *   mappings.c      mmap, munmap, mremap, mprotect
+ *   pools.c         whose the memory is that libraries give out by themselves
  *   names.c         names of threads
  *   exits.c         exit status
  *   real.c          the functions behind the hooks
@@ -74,6 +75,15 @@ enum { HL_LARGEST_PAGE = 4096 };
 enum { HL_LARGEST_PAGE = 65536 };
 #endif
 
+/* A library that has made mappings of class HL_MAP_POOL: where its code is, how much, and whether that has been told. */
+typedef struct hl_pool_owner {
+    uintptr_t from;
+    _Atomic uintptr_t to; /* 0: none yet */
+    _Atomic uint64_t bytes;
+    _Atomic bool told;
+} hl_pool_owner;
+enum { HL_POOL_OWNERS = 16 };
+
 typedef struct hl_tracker {
     /* A page that the kernel wipes in a forked child (MADV_WIPEONFORK), so that a child never writes into its parent's
      * rings, however it was made: its hooks find `on` 0 and join anew. Read by every event. */
@@ -110,6 +120,10 @@ typedef struct hl_tracker {
     _Atomic int32_t shared_holder;       /* tid of the thread that used it last, */
     _Atomic uint64_t shared_mark;        /* and its mark */
     _Atomic bool crowded;                /* to be noted: there were more threads than writers */
+
+    /* pools.c */
+    hl_pool_owner pool_owners[HL_POOL_OWNERS];
+    _Atomic uint32_t pool_owners_used; /* may run beyond */
 
     /* The calling thread's writer where it shares one: never written, its mark is always set. */
     _Alignas(64) hl_wire_writer no_writer;
@@ -153,6 +167,11 @@ size_t hl_read_file(const char *path, char *to, size_t room);
  * exec, and of the parent while a vfork child had its memory. */
 void hl_watch_exit(void);
 uint64_t hl_resident_peak(void);
+
+/* pools.c: code at `caller` has made a mapping of class HL_MAP_POOL; `w` is entered. And in a forked child, which has none
+ * of its own yet. */
+void hl_pool_mapped(hl_wire_writer *w, const void *caller, uint64_t bytes);
+void hl_pools_forked(void);
 
 /* start.c: starts `binary collect ..` and waits until it is ready, at most 5 s. Writes the locator; 0 or -errno. */
 int hl_start_session(const char *binary, const char *options, char *locator, size_t room);

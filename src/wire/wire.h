@@ -77,10 +77,11 @@ typedef enum hl_allocator {
 typedef enum hl_map_class {
     HL_MAP_HEAP,        /* private, anonymous, made by the program itself */
     HL_MAP_ARENA,       /* made by the interpreter's own allocator (pymalloc, mimalloc) */
-    HL_MAP_RESERVATION, /* PROT_NONE or MAP_NORESERVE */
+    HL_MAP_RESERVATION, /* PROT_NONE or MAP_NORESERVE, but for HL_MAP_POOL */
     HL_MAP_FILE,        /* private, of a file */
     HL_MAP_SHARED,      /* MAP_SHARED, of a file or anonymous */
     HL_MAP_STACK,       /* thread stacks: MAP_STACK */
+    HL_MAP_POOL, /* MAP_NORESERVE, readable and writable from the start: an allocator's that is not the interpreter's */
     HL_MAP_CLASSES,
 } hl_map_class;
 
@@ -130,6 +131,7 @@ typedef enum hl_text_kind {
     HL_TEXT_THREAD_NAME = 1, /* pthread_setname_np, prctl(PR_SET_NAME) of the calling thread */
     HL_TEXT_PYTHON_NAME,     /* threading.Thread.name of the calling thread */
     HL_TEXT_NOTE,            /* a line for the user: something that the tracker could not do, and why */
+    HL_TEXT_POOL,            /* bytes of a HL_MAP_POOL (8 bytes), then the file name of the library that made it */
 } hl_text_kind;
 
 typedef enum hl_child_kind { HL_CHILD_FORK = 1, HL_CHILD_VFORK, HL_CHILD_SPAWN, HL_CHILD_CLONE } hl_child_kind;

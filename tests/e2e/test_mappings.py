@@ -20,6 +20,8 @@ SCENARIOS = [
     "file",
     "shared",
     "stack",
+    "pool",
+    "small_pool",
     "dontunmap",
     "many",
 ]

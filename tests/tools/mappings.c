@@ -158,6 +158,20 @@ static void shared(void)
     must(mmap(NULL, GIB, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
 }
 static void stack(void) { anonymous(GIB, MAP_STACK | MAP_NORESERVE); }
+static void pool(void) /* as allocators that give out memory by themselves do it */
+{
+    char *p = anonymous(GIB, MAP_NORESERVE);
+    madvise(p, GIB, MADV_NOHUGEPAGE); /* what is touched, and no more, is resident */
+    memset(p + 100 * MIB, 1, 40 * MIB);
+    pause_ms(300);
+    must(munmap(p + 120 * MIB, GIB - 120 * MIB) == 0); /* half of that */
+    pause_ms(300);
+}
+static void small_pool(void)
+{
+    for (int i = 0; i < 15; i++)
+        anonymous(MIB, MAP_NORESERVE);
+}
 static void dontunmap(void)
 {
     char *p = anonymous(2 * MIB, 0);
@@ -207,6 +221,8 @@ static const struct {
     {"file", file},
     {"shared", shared},
     {"stack", stack},
+    {"pool", pool},
+    {"small_pool", small_pool},
     {"dontunmap", dontunmap},
     {"many", many},
 };

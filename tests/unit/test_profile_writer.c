@@ -216,7 +216,7 @@ static void absurd_values_are_kept_within_the_integers(void **state)
     b.meta.oom_scope = (hl_text){0};
     hl_batch_process *p = HL_ROWS_ADD(b.processes);
     memset(p, 0xff, sizeof *p);
-    p->command = p->executable = p->reason = (hl_text){NULL, 7};
+    p->command = p->executable = p->reason = p->pool_owners = (hl_text){NULL, 7};
     hl_batch_thread *t = HL_ROWS_ADD(b.threads);
     memset(t, 0xff, sizeof *t);
     t->name = text("\xff\xfe not UTF-8");
@@ -247,6 +247,8 @@ static void absurd_values_are_kept_within_the_integers(void **state)
     assert_string_equal(ask(w, "SELECT length(sizes) > 48 FROM stat WHERE id <> 7"), "1");
     assert_string_equal(ask(w, "SELECT recorded || ended || born_by FROM process"), "nothinglostunknown");
     assert_string_equal(ask(w, "SELECT rss FROM tick"), "NULL");
+    assert_string_equal(ask(w, "SELECT libraries || peak FROM pool"), "9223372036854775807");
+    assert_string_equal(ask(w, "SELECT count(*) FROM pool_tick"), "0");
     assert_string_equal(ask(w, "SELECT count(*) FROM cell"), "2");
     assert_string_equal(ask(w, "SELECT value FROM meta WHERE key = 'state'"), "stopped");
     hl_profile_writer_close(w);
