@@ -272,11 +272,11 @@ def test_quiet_is_silent(heapline, python):
 
 
 def test_the_end_is_five_lines_on_stderr(heapline, python):
-    run = heapline.run("kept = [bytes(50_000_000)]\n", python=python)
+    run = heapline.run("import os\nkept = [bytes(50_000_000)]\nos._exit(0)\n", python=python)
     assert run.stdout == ""
     lines = run.stderr.splitlines()
     assert len(lines) == 5, run.stderr
-    assert "program.py" in lines[0] and "program.py:1" in run.stderr
+    assert "program.py" in lines[0] and "program.py:2" in run.stderr
     assert any("MB" in line for line in lines[:2])
     assert run.path.name in run.stderr and "heapline " in lines[-1]
 

@@ -106,7 +106,7 @@ def test_the_verdict_is_never_of_an_older_recording(heapline, python, small_disk
 @pytest.mark.parametrize(
     ("end", "ending", "label"),
     [
-        ("pass", r"ended well \(exit status 0\) after", "not freed:"),
+        ("sys.exit(0)", r"ended well \(exit status 0\) after", "not freed:"),
         ("sys.exit(3)", "failed with exit status 3 after", "not freed:"),
         ("os._exit(0)", r"ended well \(exit status 0\) after", "not freed:"),
         ("os.kill(os.getpid(), 15)", r"was killed by SIGTERM \(asked to end\) after", "alive:    "),
@@ -114,10 +114,24 @@ def test_the_verdict_is_never_of_an_older_recording(heapline, python, small_disk
     ],
 )
 def test_the_verdict_says_how_it_ended(heapline, python, end, ending, label):
-    run = heapline.run(f"import os, sys\nkept = bytearray(10**6)\n{end}\n", python=python, check=False)
+    keep = "import os, sys, ctypes\nkept = [bytearray(10**6)]\nctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))\n"
+    run = heapline.run(f"{keep}{end}\n", python=python, check=False)
     verdict, left, *_ = run.stderr.splitlines()
     assert re.search(rf"program\.py {ending} [0-9.]+ m?s; peak [1-9][0-9.]+ MB at ", verdict), verdict
     assert left.startswith(f"  {label} "), left
+
+
+@pytest.mark.pythons(since=(3, 6))
+def test_what_the_interpreter_itself_leaves_is_not_worth_a_line(heapline, each_python):
+    run = heapline.run("kept = bytearray(1000)\n", python=each_python)
+    assert [line.split()[0] for line in run.stderr.splitlines()] == ["heapline:", "allocated:", "profile:", "next:"]
+    assert run.value("SELECT live FROM process WHERE id = 1") > 0  # the profile has it
+
+
+def test_what_lines_leave_is(heapline, python):
+    program = "import ctypes\nkept = [bytearray(100_000)]\nctypes.pythonapi.Py_IncRef(ctypes.py_object(kept))\n"
+    lines = heapline.run(program, python=python).stderr.splitlines()
+    assert lines[1].startswith("  not freed: "), lines
 
 
 def test_what_comes_next_can_be_typed(heapline, python):
