@@ -43,6 +43,26 @@ int hl_report_head(hl_report *r)
     return 0;
 }
 
+bool hl_report_nothing(hl_report *r)
+{
+    if (r->view.total.bytes || r->view.total.blocks)
+        return false;
+    char title[96];
+    hl_moment moment = r->view.selection.moment;
+    hl_out_put(&r->out, "\n");
+    if (r->model->recorded == 0)
+        hl_report_remark(r, "Nothing was recorded: no allocation is in this profile.");
+    else if (moment == HL_ALLOCATED)
+        hl_report_remark(r, "Nothing was allocated.");
+    else if (moment == HL_LEAKED)
+        hl_report_remark(r, "Everything that was allocated was freed.");
+    else if (moment == HL_AT_PEAK)
+        hl_report_remark(r, "Nothing of it was alive at the peak.");
+    else
+        hl_report_remark(r, "Nothing was %s.", hl_view_title(&r->view, title, sizeof title));
+    return true;
+}
+
 hl_json hl_report_json(hl_report *r, const char *schema)
 {
     static const char *const moments[] = {"peak", "end", "leaks", "time", "allocated", "temporary"};

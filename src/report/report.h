@@ -55,6 +55,9 @@ int hl_report_head(hl_report *report);
 /* Begins the JSON object: schema, profile, state, selection, totals. The caller adds and ends it. */
 hl_json hl_report_json(hl_report *report, const char *schema);
 
+/* When the view holds nothing, says so in a sentence, after an empty line, in place of a table. */
+bool hl_report_nothing(hl_report *report);
+
 /* "Lines that hold .. at the peak": a heading, after an empty line. */
 void hl_report_heading(hl_report *report, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

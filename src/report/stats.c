@@ -435,15 +435,21 @@ static int write_text(hl_report *r, const totals *t, const rss_parts *parts, con
     error = sites ? hl_view_open(&allocated, r->model, &all, r->why, sizeof r->why) : -ENOMEM;
     hl_weight *counts = error ? NULL : hl_view_by_site(&allocated, r->leaf);
     if (counts) {
-        hl_report_heading(r, "Lines by bytes, %s", hl_view_title(&r->view, title, sizeof title));
-        put_top_lines(r, sites, false, r->view.total);
+        bool empty = !allocated.total.blocks;
+        if (!hl_report_nothing(r)) {
+            hl_report_heading(r, "Lines by bytes, %s", hl_view_title(&r->view, title, sizeof title));
+            put_top_lines(r, sites, false, r->view.total);
+        }
         put_facts(r, t, parts);
-        hl_report_heading(r, "Lines by number of allocations");
-        put_top_lines(r, counts, true, allocated.total);
-        put_sizes(r, buckets);
-        put_groups(r, "Allocators", "Allocator", hl_group_by_allocator, 20);
-        put_groups(r, "Modules (of the innermost frame outside the standard library)", "Module", hl_group_by_module, 8);
-        if (r->model->threads.n > 1)
+        if (!empty) {
+            hl_report_heading(r, "Lines by number of allocations");
+            put_top_lines(r, counts, true, allocated.total);
+            put_sizes(r, buckets);
+            put_groups(r, "Allocators", "Allocator", hl_group_by_allocator, 20);
+            put_groups(r, "Modules (of the innermost frame outside the standard library)", "Module", hl_group_by_module,
+                       8);
+        }
+        if (!empty && r->model->threads.n > 1)
             put_groups(r, "Threads", "Thread (id)", hl_group_by_thread, 8);
         if (r->model->processes.n > 1 && r->view.process == HL_NO_ROW)
             put_processes(r);

@@ -192,7 +192,7 @@ int hl_report_summary(hl_report *r)
     int error = rows ? 0 : -ENOMEM;
     if (rows && r->json)
         write_json(r, rows, n);
-    else if (rows && !(error = hl_report_head(r)))
+    else if (rows && !(error = hl_report_head(r)) && !hl_report_nothing(r))
         write_text(r, rows, n);
     free(rows);
     return error;

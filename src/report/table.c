@@ -190,7 +190,7 @@ int hl_report_table(hl_report *r)
         qsort_r(ranked, n, sizeof *ranked, by_place, r->model);
     if (ranked && r->csv)
         write_csv(r, ranked, n);
-    else if (ranked && !(error = hl_report_head(r)))
+    else if (ranked && !(error = hl_report_head(r)) && !hl_report_nothing(r))
         write_text(r, ranked, n);
     free(ranked);
     free(sites);

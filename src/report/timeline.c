@@ -270,8 +270,10 @@ int hl_report_timeline(hl_report *r)
         write_json(r, &curve);
     else if (r->csv)
         write_csv(r, &curve);
-    else
+    else if (r->model->recorded || curve.rss_max)
         error = write_text(r, &curve);
+    else if (!(error = hl_report_head(r)))
+        hl_report_nothing(r);
     hl_curve_release(&curve);
     return error;
 }
