@@ -33,6 +33,7 @@ typedef struct lines {
     hl_map map;           /* (file, line) -> row */
     figures *files;       /* by file row */
     figures total, apart; /* of everything; of what has no file */
+    bool *elsewhere;      /* by name of the report: a function outside the interpreter's own files has it */
 } lines;
 
 static void add_figures(figures *to, const figures *from)
@@ -195,10 +196,29 @@ static int32_t last_line(hl_report *r, const lines *l, uint32_t file)
     return last < 10000000 ? last : 10000000;
 }
 
+/* Frozen, or of the standard library, in a program that has code of its own. */
+static bool is_interpreters(const hl_model *m, uint32_t file)
+{
+    hl_origin origin = m->files.row[file].origin;
+    return origin != m->yours && (origin == HL_ORIGIN_FROZEN || origin == HL_ORIGIN_STDLIB);
+}
+
 static bool is_file_named(hl_report *r, uint32_t file)
 {
     for (int i = 0; i < r->name_count; i++)
         if (is_named_file(&r->model->files.row[file], r->names[i]))
+            return true;
+    return false;
+}
+
+/* Whether the function has a name that the report asks for. One of the interpreter's own files has it only where no other
+ * function has, or when its file is named too. */
+static bool is_asked(hl_report *r, const lines *l, uint32_t function)
+{
+    const hl_model_function *f = &r->model->functions.row[function];
+    bool any = f->file != HL_NO_ROW && (!is_interpreters(r->model, f->file) || is_file_named(r, f->file));
+    for (int i = 0; i < r->name_count; i++)
+        if ((any || !l->elsewhere[i]) && is_named_function(f, r->names[i]))
             return true;
     return false;
 }
@@ -214,9 +234,8 @@ static void choose_lines(hl_report *r, const lines *l, uint32_t file, shown *s)
         return;
     }
     for (uint32_t i = 0; i < m->functions.n && r->name_count; i++)
-        for (int n = 0; n < r->name_count && m->functions.row[i].file == file; n++)
-            if (is_named_function(&m->functions.row[i], r->names[n]))
-                show_range(s, m->functions.row[i].first_line, end_of(m, source, i));
+        if (m->functions.row[i].file == file && is_asked(r, l, i))
+            show_range(s, m->functions.row[i].first_line, end_of(m, source, i));
     for (uint32_t i = 0; i < l->n; i++)
         if (l->row[i].file == file && (named ? !is_empty(&l->row[i].own) || l->row[i].own.below
                                              : !r->name_count && matters(&l->row[i].own, &l->total)))
@@ -232,6 +251,18 @@ static void choose_lines(hl_report *r, const lines *l, uint32_t file, shown *s)
     }
 }
 
+/* Keeps the order within both parts. */
+static void yours_first(const hl_model *m, hl_ranked *files, uint32_t n)
+{
+    for (uint32_t i = 0, yours = 0; i < n; i++) {
+        if (m->files.row[files[i].row].origin != m->yours)
+            continue;
+        hl_ranked file = files[i];
+        memmove(files + yours + 1, files + yours, (i - yours) * sizeof *files);
+        files[yours++] = file;
+    }
+}
+
 /* Files in the order in which they are shown. From malloc. */
 static hl_ranked *choose_files(hl_report *r, const lines *l, uint32_t *n)
 {
@@ -244,13 +275,13 @@ static hl_ranked *choose_files(hl_report *r, const lines *l, uint32_t *n)
     for (uint32_t i = 0; weights && relevant && i < m->files.n; i++) {
         bool taken = is_file_named(r, i) || (!r->name_count && relevant[i]);
         for (uint32_t k = 0; !taken && r->name_count && k < m->functions.n; k++)
-            for (int name = 0; name < r->name_count; name++)
-                taken =
-                    taken || (m->functions.row[k].file == i && is_named_function(&m->functions.row[k], r->names[name]));
+            taken = m->functions.row[k].file == i && is_asked(r, l, k);
         if (taken)
             weights[i] = (hl_weight){l->files[i].peak, l->files[i].allocated + 1};
     }
     hl_ranked *ranked = weights && relevant ? hl_rank(weights, m->files.n, false, n) : NULL;
+    if (ranked && r->name_count)
+        yours_first(m, ranked, *n);
     free(weights);
     free(relevant);
     return ranked;
@@ -419,7 +450,7 @@ static int write_text(hl_report *r, lines *l, const hl_ranked *files, uint32_t n
             others++;
         }
     }
-    if (!error)
+    if (!error && !(is_empty(&l->total) && hl_report_nothing(r)))
         write_rest(r, l, &rest, others);
     return error;
 }
@@ -497,15 +528,22 @@ static void write_json(hl_report *r, lines *l, const hl_ranked *files, uint32_t 
     hl_json_end(&json);
 }
 
-static int check_names(hl_report *r)
+static int check_names(hl_report *r, lines *l)
 {
+    l->elsewhere = calloc((size_t)r->name_count + 1, sizeof *l->elsewhere);
+    if (!l->elsewhere)
+        return -ENOMEM;
     const hl_model *m = r->model;
     for (int n = 0; n < r->name_count; n++) {
         bool known = false;
         for (uint32_t i = 0; i < m->files.n && !known; i++)
             known = is_named_file(&m->files.row[i], r->names[n]);
-        for (uint32_t i = 0; i < m->functions.n && !known; i++)
-            known = is_named_function(&m->functions.row[i], r->names[n]);
+        for (uint32_t i = 0; i < m->functions.n && !l->elsewhere[n]; i++) {
+            if (!is_named_function(&m->functions.row[i], r->names[n]))
+                continue;
+            known = true;
+            l->elsewhere[n] = m->functions.row[i].file != HL_NO_ROW && !is_interpreters(m, m->functions.row[i].file);
+        }
         if (!known) {
             snprintf(r->why, sizeof r->why,
                      "no file or function \"%.200s\" took memory (heapline summary lists functions)", r->names[n]);
@@ -519,7 +557,7 @@ int hl_report_lines(hl_report *r)
 {
     lines l = {0};
     uint32_t n = 0;
-    int error = check_names(r);
+    int error = check_names(r, &l);
     if (!error)
         error = sum_lines(r, &l);
     hl_ranked *files = error ? NULL : choose_files(r, &l, &n);
@@ -532,6 +570,7 @@ int hl_report_lines(hl_report *r)
     free(files);
     free(l.row);
     free(l.files);
+    free(l.elsewhere);
     hl_map_release(&l.map);
     return error;
 }
