@@ -2,7 +2,8 @@
  * tree: the call tree, outermost calls first. Calls from one line are joined; without --leaf only the user's own frames are
  * calls, and what libraries take below them is the caller's own. The heaviest nodes are opened, wherever they are, until
  * the rows are used up; what stays closed below a node is its "other". So a node's total is its own, its other and the
- * totals of the rows right below it, to the byte.
+ * totals of the rows right below it, to the byte. In the text calls of a line right below a call of the same line are one
+ * row with it, or a deep recursion would be nothing but that.
  */
 #include "report.h"
 
@@ -19,15 +20,19 @@ typedef struct node {
     uint32_t first, next;  /* child and sibling; 0: none */
     bool shown;
     uint32_t shown_children;
+    uint32_t times; /* calls of the line below each other that were joined, at most; 1 where none were */
 } node;
 
 typedef struct tree {
     node *row;
     uint32_t n;
+    bool joins; /* what a line calls at the same line is the same node */
 } tree;
 
 static uint32_t add_node(tree *t, hl_map *map, uint32_t parent, uint32_t site)
 {
+    if (t->joins && parent && t->row[parent].site == site)
+        return parent;
     uint32_t row = hl_map_row(map, parent, site, t->n);
     if (row != t->n)
         return row;
@@ -37,17 +42,40 @@ static uint32_t add_node(tree *t, hl_map *map, uint32_t parent, uint32_t site)
             return HL_NO_ROW;
         t->row = grown;
     }
-    t->row[t->n++] = (node){.parent = parent, .site = site};
+    t->row[t->n++] = (node){.parent = parent, .site = site, .times = 1};
     return row;
 }
 
+/* How often a line called itself, of the stacks that weigh. */
+static int count_times(tree *t, const hl_view *view, const uint32_t *of_stack, bool leaf)
+{
+    const hl_model *m = view->model;
+    uint32_t *run = calloc(m->stacks.n, sizeof *run);
+    bool *weighs = calloc(m->stacks.n, sizeof *weighs);
+    for (uint32_t i = 1; run && weighs && i < m->stacks.n; i++) {
+        const hl_model_stack *s = &m->stacks.row[i];
+        bool same = of_stack[i] == of_stack[s->parent];
+        run[i] = !same ? 1 : run[s->parent] + ((leaf ? s->leaf : s->yours) == s->leaf);
+    }
+    for (uint32_t i = m->stacks.n; run && weighs && --i > 0;) {
+        node *at = &t->row[of_stack[i]];
+        weighs[i] = weighs[i] || view->stacks[i].bytes || view->stacks[i].blocks;
+        weighs[m->stacks.row[i].parent] |= weighs[i];
+        at->times = weighs[i] && run[i] > at->times ? run[i] : at->times;
+    }
+    int error = run && weighs ? 0 : -ENOMEM;
+    free(run);
+    free(weighs);
+    return error;
+}
+
 /* Which node each stack belongs to, then sums; children's rows are higher than their parents'. */
-static int build(tree *t, const hl_view *view, bool leaf)
+static int build(tree *t, const hl_view *view, bool leaf, bool joins)
 {
     const hl_model *m = view->model;
     hl_map map = {0};
     uint32_t *of_stack = calloc(m->stacks.n, sizeof *of_stack);
-    *t = (tree){.row = calloc(1, sizeof *t->row), .n = 1};
+    *t = (tree){.row = calloc(1, sizeof *t->row), .n = 1, .joins = joins};
     int error = of_stack && t->row ? 0 : -ENOMEM;
     for (uint32_t i = 1; i < m->stacks.n && !error; i++) {
         const hl_model_stack *s = &m->stacks.row[i];
@@ -65,6 +93,8 @@ static int build(tree *t, const hl_view *view, bool leaf)
         t->row[of_stack[i]].own.bytes += view->stacks[i].bytes;
         t->row[of_stack[i]].own.blocks += view->stacks[i].blocks;
     }
+    if (!error && t->joins)
+        error = count_times(t, view, of_stack, leaf);
     for (uint32_t i = t->n; i-- > 0 && !error;) {
         node *at = &t->row[i], *parent = &t->row[at->parent];
         at->total.bytes += at->own.bytes;
@@ -197,19 +227,24 @@ static void draw_weights(drawing *d, uint32_t at)
     hl_grid_count(&d->grid, n->total.blocks);
 }
 
-static void draw_name(drawing *d, const char *branch, uint32_t site)
+static void draw_name(drawing *d, const char *branch, const node *n)
 {
     const hl_model *m = d->report->model;
+    uint32_t site = n->site;
     const hl_model_file *file = hl_site_file(m, site);
     const char *function = hl_site_function(m, site);
     int32_t line = m->sites.row[site].line;
-    char name[512];
+    char name[512], count[HL_NUMBER_BYTES];
     if (!file)
         snprintf(name, sizeof name, "%.200s", function);
     else if (line > 0)
         snprintf(name, sizeof name, "%.200s  %.250s:%d", function, file->label, line);
     else
         snprintf(name, sizeof name, "%.200s  %.250s", function, file->label);
+    size_t used = strlen(name);
+    if (n->times > 1)
+        snprintf(name + used, sizeof name - used, " %s %s", hl_glyph(&d->report->out, "×", "x"),
+                 hl_count_text(count, n->times));
     hl_grid_branch(&d->grid, branch, name);
 }
 
@@ -267,7 +302,7 @@ static int draw_below(drawing *d)
         snprintf(branch, sizeof branch, "%s%s", prefix, joint);
         hl_grid_row(&d->grid);
         draw_weights(d, at);
-        draw_name(d, branch, d->tree->row[at].site);
+        draw_name(d, branch, &d->tree->row[at]);
         size_t bytes = top->prefix;
         if (hl_columns(prefix, bytes) < out->terminal.width / 3 && bytes + strlen(below) + 1 < sizeof prefix) {
             memcpy(prefix + bytes, below, strlen(below) + 1);
@@ -344,12 +379,12 @@ static void write_json(hl_report *r, const tree *t)
 int hl_report_tree(hl_report *r)
 {
     tree t;
-    int error = build(&t, &r->view, r->leaf);
+    int error = build(&t, &r->view, r->leaf, !r->json);
     if (!error)
         error = open_heaviest(&t, r->rows);
     if (!error && r->json)
         write_json(r, &t);
-    else if (!error && !(error = hl_report_head(r)))
+    else if (!error && !(error = hl_report_head(r)) && !hl_report_nothing(r))
         error = write_text(r, &t);
     free(t.row);
     return error;
