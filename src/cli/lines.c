@@ -35,5 +35,5 @@ int hl_cmd_lines(int argc, char **argv)
                                      .usage = "[options] PROFILE [FILE | FUNCTION ..]",
                                      .summary = "Source lines beside the memory they took, gave back and held.",
                                      .options = options};
-    return hl_report_command(&syntax, argc, argv, hl_report_lines, 3, true);
+    return hl_report_command(&syntax, argc, argv, hl_report_lines, 3, HL_ALL_ROWS, true);
 }

@@ -20,5 +20,5 @@ int hl_cmd_processes(int argc, char **argv)
         .usage = "[options] PROFILE",
         .summary = "The tree of processes: what each took, how it ended, why it was not followed.",
         .options = options};
-    return hl_report_command(&syntax, argc, argv, hl_report_processes, HL_ALL_ROWS, false);
+    return hl_report_command(&syntax, argc, argv, hl_report_processes, HL_ALL_ROWS, HL_ALL_ROWS, false);
 }

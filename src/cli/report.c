@@ -80,14 +80,32 @@ static int write_out(hl_report *r)
     return HL_EXIT_NOT_A_PROFILE;
 }
 
+/* A time that reads as the length of the recording, or all of it, is its end; one past it is an error with words in `why`. */
+static int choose_time(hl_report *r, const char *at, hl_selection *selection)
+{
+    enum { ROUNDED_NS = 5000000 }; /* lengths are shown to 10 ms, or more coarsely */
+    char asked[HL_NUMBER_BYTES], length[HL_NUMBER_BYTES];
+    uint64_t now_ns = r->model->now_ns;
+    hl_time_parse(at, now_ns, &selection->time_ns);
+    bool reads_same = strcmp(hl_time_text(asked, selection->time_ns), hl_time_text(length, now_ns)) == 0 ||
+                      selection->time_ns == now_ns;
+    if (selection->time_ns > now_ns && !reads_same) {
+        snprintf(r->why, sizeof r->why, "--at %.40s: that is past its end, it is %s long%s (--at end)", at, length,
+                 r->model->watched ? " by now" : "");
+        return -ENOENT;
+    }
+    if (reads_same && selection->time_ns + ROUNDED_NS >= now_ns)
+        *selection = (hl_selection){.moment = HL_AT_END};
+    return 0;
+}
+
 static int make(hl_report *r, const hl_report_options *o, hl_selection selection, hl_report_writer *writer,
                 const char *path)
 {
-    if (selection.moment == HL_AT_TIME)
-        hl_time_parse(o->at, r->model->now_ns, &selection.time_ns);
+    int error = selection.moment == HL_AT_TIME ? choose_time(r, o->at, &selection) : 0;
     selection.pid = (int64_t)o->pid;
     selection.thread = o->thread;
-    int error = hl_view_open(&r->view, r->model, &selection, r->why, sizeof r->why);
+    error = error ? error : hl_view_open(&r->view, r->model, &selection, r->why, sizeof r->why);
     if (error) {
         complain(path, r->why, error);
         return error == -ENOENT ? HL_EXIT_USAGE : HL_EXIT_NOT_A_PROFILE; /* asked for what it has not */
@@ -104,7 +122,7 @@ static int make(hl_report *r, const hl_report_options *o, hl_selection selection
 }
 
 int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_writer *writer, uint64_t rows,
-                      bool takes_names)
+                      uint64_t json_rows, bool takes_names)
 {
     hl_report_options o = {.temporary = HL_NO_TEMPORARY, .rows = HL_NO_NUMBER};
     hl_selection selection = {0};
@@ -134,7 +152,7 @@ int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_
                    .sort = (hl_sort)o.sort,
                    .names = argv + 1,
                    .name_count = argc - 1};
-    r.rows = o.rows != HL_NO_NUMBER ? o.rows : o.json || o.csv ? HL_ALL_ROWS : rows;
+    r.rows = o.rows != HL_NO_NUMBER ? o.rows : o.csv ? HL_ALL_ROWS : o.json ? json_rows : rows;
     hl_out_begin(&r.out, hl_terminal_of(STDOUT_FILENO, (hl_colour)o.colour));
     if (r.json || r.csv)
         r.out.terminal.colour = false;

@@ -77,8 +77,8 @@ extern const char *const hl_colour_choices[];
     }
 
 /* Parses, opens, writes. The first operand is the profile, further ones are the report's names if it takes any.
- * `rows` is the report's own number of rows, used when none is given; for JSON all of them. */
+ * `rows` and, for JSON, `json_rows` are the report's own numbers of rows, used when none is given; CSV has all. */
 int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_writer *writer, uint64_t rows,
-                      bool takes_names);
+                      uint64_t json_rows, bool takes_names);
 
 #endif

@@ -17,5 +17,5 @@ int hl_cmd_stats(int argc, char **argv)
         .usage = "[options] PROFILE",
         .summary = "One page about a recording: how it ended, peak, totals, and where the memory went.",
         .options = options};
-    return hl_report_command(&syntax, argc, argv, hl_report_stats, HL_ALL_ROWS, false);
+    return hl_report_command(&syntax, argc, argv, hl_report_stats, HL_ALL_ROWS, HL_ALL_ROWS, false);
 }

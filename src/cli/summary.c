@@ -18,5 +18,5 @@ int hl_cmd_summary(int argc, char **argv)
                                      .usage = "[options] PROFILE",
                                      .summary = "Memory by function: with everything it called, and by its own lines.",
                                      .options = options};
-    return hl_report_command(&syntax, argc, argv, hl_report_summary, 20, false);
+    return hl_report_command(&syntax, argc, argv, hl_report_summary, 20, HL_ALL_ROWS, false);
 }

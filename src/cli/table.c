@@ -9,7 +9,7 @@ int hl_cmd_table(int argc, char **argv)
         HL_OPTION_THREAD,
         HL_OPTION_LEAF,
         HL_OPTION_SORT(sorts, "order of the rows: bytes (default), count, place"),
-        HL_OPTION_ROWS("rows to show, 0 for all (default 20; all with --json and --csv)"),
+        HL_OPTION_ROWS("rows to show, 0 for all (default 20; 1000 with --json, all with --csv)"),
         HL_OPTION_CSV,
         HL_OPTION_JSON,
         HL_OPTION_COLOUR,
@@ -19,5 +19,5 @@ int hl_cmd_table(int argc, char **argv)
                                      .usage = "[options] PROFILE",
                                      .summary = "The lines of code that hold memory, the heaviest first.",
                                      .options = options};
-    return hl_report_command(&syntax, argc, argv, hl_report_table, 20, false);
+    return hl_report_command(&syntax, argc, argv, hl_report_table, 20, 1000, false);
 }

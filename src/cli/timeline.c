@@ -18,5 +18,5 @@ int hl_cmd_timeline(int argc, char **argv)
     };
     static const hl_syntax syntax = {
         .name = "timeline", .usage = "[options] PROFILE", .summary = "Heap and RSS over time.", .options = options};
-    return hl_report_command(&syntax, argc, argv, hl_report_timeline, HL_ALL_ROWS, false);
+    return hl_report_command(&syntax, argc, argv, hl_report_timeline, HL_ALL_ROWS, HL_ALL_ROWS, false);
 }

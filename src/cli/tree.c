@@ -17,5 +17,5 @@ int hl_cmd_tree(int argc, char **argv)
                                      .summary =
                                          "The call tree with the memory below each call, its heaviest paths opened.",
                                      .options = options};
-    return hl_report_command(&syntax, argc, argv, hl_report_tree, 30, false);
+    return hl_report_command(&syntax, argc, argv, hl_report_tree, 30, HL_ALL_ROWS, false);
 }

@@ -75,7 +75,8 @@ class Profile:
         return self.json("stats", *options)
 
     def table(self, *options: str) -> list[dict[str, Any]]:
-        return self.json("table", *options)["rows"]
+        """All rows, one for each stack."""
+        return self.json("table", "-n", "0", *options)["rows"]
 
     def processes(self, *options: str) -> list[dict[str, Any]]:
         return self.json("processes", *options)["processes"]

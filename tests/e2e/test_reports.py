@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import sqlite3
 import subprocess
 import unicodedata
 
@@ -336,6 +337,128 @@ def test_out_of_memory_names_limit_holder_and_growth(heapline):
     assert "27.0 MB alive when it ended" in lines[1] and "MB/s" in lines[1] and "app.py:5 in load" in lines[1]
 
 
+@pytest.mark.parametrize("report", ["stats", "tree", "table", "summary", "timeline"])
+def test_nothing_is_said_in_words(heapline, report):
+    unfit = heapline.profile(
+        handmade.write(heapline.folder / "empty.heapline", meta={key: 0 for key in ("peak", "peak_blocks", "rss_peak")})
+    )
+    database = sqlite3.connect(unfit.path)
+    for statement in (
+        "DELETE FROM stat",
+        "DELETE FROM cell_row",
+        "DELETE FROM tick",
+        "UPDATE process SET allocations = 0, allocated = 0, frees = 0, freed = 0, live = 0, live_blocks = 0, peak = 0",
+    ):
+        database.execute(statement)
+    database.commit()
+    database.close()
+    text = unfit.text(report)
+    assert "\n\nNothing was recorded: no allocation is in this profile.\n" in text, text
+    assert "Share" not in text and "Lines by" not in text and "total" not in text and "▼" not in text, text
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (["--leaks"], "Everything that was allocated was freed."),
+        (["--at", "end"], "Nothing was alive at the end."),
+        (["--at", "50%"], "Nothing was alive at 500 ms."),
+        (["--temporary", "4"], "Nothing was freed within 4 allocations."),
+        ([], "Nothing of it was alive at the peak."),
+        (["--allocated"], "Nothing was allocated."),
+    ],
+)
+def test_a_view_of_nothing_is_said_in_words(heapline, view, words):
+    profile = heapline.profile(handmade.write(heapline.folder / "one.heapline"))
+    database = sqlite3.connect(profile.path)
+    database.execute("INSERT INTO thread VALUES (2, 1, 101, 'idle', 1)")
+    database.commit()
+    database.close()
+    for report in ("table", "tree", "summary", "stats"):
+        text = profile.text(report, "--thread", "idle", *view)
+        assert f"\n\n{words}\n" in text, text
+        assert "Share" not in text or report == "stats"
+
+
+def test_the_end_is_the_whole_of_the_recording(heapline, profile):
+    end = profile.json("table", "--at", "end")
+    assert end["total_bytes"] == 27 * MB
+    for when in ("100%", "1s", "1000ms", "1.0s"):
+        assert profile.json("table", "--at", when) == end, when
+    assert profile.json("table", "--at", "99%")["selection"]["moment"] == "time"
+    finished = heapline("table", profile.path, "--at", "100s")
+    assert (finished.exit, finished.stdout) == (2, "")
+    assert "--at 100s: that is past its end, it is 1.00 s long" in finished.stderr
+    later = heapline.profile(
+        handmade.write(heapline.folder / "later.heapline", meta={"now_ns": 1_003_000_000})
+    )  # 1.00 s, for people
+    assert later.json("table", "--at", "1s")["total_bytes"] == 27 * MB
+    assert later.json("table", "--at", "100%")["total_bytes"] == 27 * MB
+
+
+def test_recursion_is_one_row(heapline):
+    profile = heapline.run(
+        """
+        import sys
+        sys.setrecursionlimit(5000)
+        def end():
+            return bytearray(3_000_000)
+        def r(n):
+            keep = bytearray(100)
+            if n == 0:
+                return end()
+            return r(n - 1)
+        r(2000)
+        """
+    )
+    for options in ([], ["--leaf"]):
+        text = profile.text("tree", "-n", "12", *options).split("\n\n")[1]
+        (row,) = [line for line in text.splitlines() if "program.py:10" in line]
+        assert row.endswith("r  program.py:10 × 2,000"), text
+        (end,) = [line for line in text.splitlines() if "program.py:5" in line]
+        assert end.split()[:2] == ["3.00", "MB"], text
+    assert "r  program.py:10 x 2,000" in heapline("tree", profile.path, env={"LC_ALL": "C"}).stdout
+    nodes = profile.json("tree")["nodes"]
+    assert sum(node["line"] == 10 and node["file"].endswith("program.py") for node in nodes) == 2000
+
+
+@pytest.mark.pythons("3.12", "3.13")  # before, a comprehension stands between the calls
+def test_what_joined_calls_call_is_joined_too(heapline, each_python):
+    profile = heapline.run(
+        """
+        class Node:
+            def __init__(self, depth):
+                self.data = bytearray(1000 * depth + 10)
+                self.below = [Node(depth - 1) for _ in range(2)] if depth else []
+        keep = Node(9)
+        """,
+        python=each_python,
+    )
+    nodes = profile.json("tree")["nodes"]
+    line = {node["id"]: node["line"] for node in nodes}
+    inner = sum(node["total_bytes"] for node in nodes if node["line"] == 4 and line[node["parent"]] == 5)
+    assert inner > sum(1000 * depth << (9 - depth) for depth in range(9))
+    rows = profile.text("tree", "-n", "0").split("\n\n")[1].splitlines()
+    assert [row for row in rows if row.endswith("program.py:5 × 10")], rows
+    (own,) = [row.split()[:2] for row in rows if "program.py:4" in row and "MB" in row]
+    assert float(own[0]) * MB == pytest.approx(inner, rel=0.01), rows
+
+
+def test_json_of_a_table_has_a_bound(heapline):
+    program = "keep = []\n" + "\n".join(f"keep.append(bytearray({i}))" for i in range(1, 1501)) + "\n"
+    profile = heapline.run(program)
+    some, everything = profile.json("table", "--allocated"), profile.json("table", "--allocated", "-n", "0")
+    assert len(some["rows"]) == 1000 and some["rows"] == everything["rows"][:1000]
+    rest = everything["rows"][1000:]
+    assert some["other"] == {
+        "rows": len(rest),
+        "bytes": sum(row["bytes"] for row in rest),
+        "count": sum(row["count"] for row in rest),
+    }
+    assert everything["other"] == {"rows": 0, "bytes": 0, "count": 0}
+    assert len(list(csv.DictReader(io.StringIO(profile.text("table", "--allocated", "--csv"))))) > 1500
+
+
 # ------------------------------------------------------------------------------------------------ terminals and pipes
 
 
@@ -474,6 +597,8 @@ def test_every_byte_of_a_page_may_be_wrong(heapline):
         ["table", "P", "Q"],
         ["table", "--pid", "7", "P"],
         ["table", "--thread", "nobody", "P"],
+        ["table", "--at", "1.1s", "P"],
+        ["table", "--at", "101%", "P"],
         ["lines", "P", "nothing"],
         ["table", "--temporary=2000", "P"],
         ["table", "--srot", "count", "P"],
@@ -515,3 +640,30 @@ def test_lines_of_named_functions_and_files(profile):
     assert "keep = [0]" in text and "def load" not in text
     assert "def load" in profile.text("lines", "app.py")
     assert "import json" in profile.text("lines", "--all")
+
+
+def test_lines_of_a_function_are_not_those_of_the_interpreter(heapline):
+    profile = heapline.run(
+        """
+        import runpy, textwrap
+        def main():
+            return [bytearray(1000) for _ in range(100)]
+        def wrap():
+            return textwrap.wrap("a b " * 1000, 10)
+        keep = [main(), wrap()]
+        """
+    )
+    database = sqlite3.connect(profile.path)
+    assert database.execute("SELECT count(*) FROM function WHERE name = 'wrap'").fetchone()[0] >= 1
+    files = "SELECT path FROM function JOIN file ON file.id = function.file WHERE name = "
+    assert database.execute(files + "'main' AND path = '<frozen site>'").fetchall(), "nothing to tell apart"
+    ((other,),) = database.execute(
+        "SELECT name FROM function JOIN file ON file.id = function.file WHERE path = '<frozen site>' "
+        "AND name NOT IN ('main', '<module>') ORDER BY name LIMIT 1"
+    ).fetchall()
+    database.close()
+    text = profile.text("lines", "main")
+    assert "def main" in text and "<frozen site>" not in text
+    both = profile.text("lines", "main", "<frozen site>")
+    assert both.index("\nprogram.py\n") < both.index("\n<frozen site>\n")
+    assert "\n<frozen site>\n" in profile.text("lines", other)
