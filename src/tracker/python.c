@@ -6,6 +6,7 @@
  */
 #include "python.h"
 
+#include "native.h"
 #include "pymem.h"
 #include "python_private.h"
 
@@ -40,11 +41,17 @@ static void say(hl_recording recording, const char *what, const char *why)
     hl_tracker_set_recording(recording, hl_python.reason);
 }
 
+/* Where the walk of Python frames is put: native.c calls it when there are native stacks too. */
+static hl_walker **walk_place(void)
+{
+    return hl_tracker.session->native ? &hl_native.python_walk : &hl_tracker.walk;
+}
+
 void hl_python_give_up(const char *why)
 {
     if (atomic_exchange(&hl_python.gave_up, true))
         return;
-    hl_tracker.walk = NULL;
+    *walk_place() = NULL;
     say(HL_RECORDING_MALLOC, "no Python stacks", why);
 }
 
@@ -134,7 +141,7 @@ static uint64_t walk_starting(hl_wire_writer *w, bool epoch_changed)
             hl_pymem_check(w, true);
         if (!hl_python.is_initialized || hl_python.is_initialized()) {
             hl_python.compare_always = hl_python.recording != HL_RECORDING_OBJECTS;
-            hl_tracker.walk = hl_python.gave_up ? NULL : hl_python.walk;
+            *walk_place() = hl_python.gave_up ? NULL : hl_python.walk;
             if (is_main)
                 hl_put_text(w, HL_TEXT_PYTHON_NAME, MAIN_THREAD, sizeof MAIN_THREAD - 1);
         }
@@ -173,16 +180,18 @@ static void start(void)
             return;
         if (hl_tracker.session->marks && layout->mark_form != HL_MARK_NONE)
             hl_python.mark = layout->mark_form == HL_MARK_LOCALS ? (uint64_t)hl_python.none : 2;
+        if (hl_tracker.session->native && layout->loop_form == HL_LOOP_EACH && !layout->loops)
+            hl_native_set_loop(dlsym(RTLD_DEFAULT, hl_python.version == 0x207 ? "PyEval_EvalFrameEx" : "_PyEval_EvalFrameDefault"));
         hl_python_codes_watch();
         hl_python_names_find();
     } else {
         hl_python.walk = walk_nothing;
     }
     hl_pymem_result result = against ? HL_PYMEM_MISSING : hl_pymem_start(hl_python.objects, wants_mimalloc());
-    hl_tracker.walk = walk_starting;
+    *walk_place() = walk_starting;
     if (against) {
         hl_python.gave_up = true;
-        hl_tracker.walk = NULL;
+        *walk_place() = NULL;
         say(HL_RECORDING_MALLOC, "no Python stacks", against);
     } else if (result == HL_PYMEM_OBJECTS) {
         say(HL_RECORDING_OBJECTS, "", NULL);
@@ -217,7 +226,7 @@ void hl_python_check(void)
     hl_wire_writer *w = hl_self;
     if (!hl_python.layout || hl_python.gave_up || !w || w == &hl_tracker.no_writer || w->lane != 0)
         return;
-    if (hl_tracker.walk == walk_starting) {
+    if (*walk_place() == walk_starting) {
         if (w->tid == hl_tracker.pid)
             hl_pymem_check(w, true);
     } else if (!(hl_python.flags & FREE_THREADED) &&

@@ -1,6 +1,5 @@
 /*
- * python_announce.c - tells the collector what a node and a code object are (HL_WORD_NODE, HL_WORD_CODE), once, or again
- * when the lossy cache has forgotten it.
+ * python_announce.c - Python frames and code objects, announced.
  *
  * Runs in the program, below hl_put_alloc, on the thread whose stack it is: the code objects belong to frames that have
  * not returned, so they are alive, and what is read of them does not change. Nothing of Python is called.
@@ -11,7 +10,7 @@
 
 #define HL_AT(type, base, offset) (*(type *)((char *)(base) + (offset)))
 
-enum { PART_BYTES = 8192, TABLE_MOST = 1 << 24 };
+enum { TABLE_MOST = 1 << 24 };
 
 /* A str of the interpreter, or bytes as they are (2.7's str, line tables). */
 typedef struct text {
@@ -20,59 +19,6 @@ typedef struct text {
     unsigned unit; /* bytes a character; 0: copied as it is */
     uint32_t utf8_bytes;
 } text;
-
-/* The payload of one HL_WORD_CODE, split over words of at most PART_BYTES. */
-typedef struct code_writer {
-    hl_wire_writer *w;
-    const char *code;
-    uint32_t version, total, offset; /* offset: where the part begins that is being filled */
-    uint64_t *at;
-    char *to, *end;
-    bool failed;
-} code_writer;
-
-static void begin_part(code_writer *c)
-{
-    uint32_t left = c->total - c->offset;
-    uint32_t bytes = left < PART_BYTES ? left : PART_BYTES;
-    c->at = hl_reserve(c->w, 3 + (bytes + 7) / 8);
-    c->failed = !c->at;
-    if (c->failed)
-        return;
-    c->at[0] = HL_WORD(HL_WORD_CODE, (uint64_t)c->code);
-    c->at[1] = (uint64_t)c->version << 32 | c->total;
-    c->at[2] = (uint64_t)c->offset << 32 | bytes;
-    c->to = (char *)(c->at + 3);
-    c->end = c->to + bytes;
-    if (bytes % 8)
-        c->at[3 + bytes / 8] = 0; /* the padding */
-}
-
-static void end_part(code_writer *c)
-{
-    uint32_t bytes = (uint32_t)c->at[2];
-    hl_publish(c->w, c->at + 3 + (bytes + 7) / 8);
-    c->offset += bytes;
-    c->at = NULL;
-}
-
-static void put(code_writer *c, const void *from, uint64_t bytes)
-{
-    const char *p = from;
-    while (bytes && !c->failed) {
-        if (!c->at)
-            begin_part(c);
-        if (c->failed)
-            return;
-        uint64_t n = (uint64_t)(c->end - c->to) < bytes ? (uint64_t)(c->end - c->to) : bytes;
-        memcpy(c->to, p, n);
-        c->to += n;
-        p += n;
-        bytes -= n;
-        if (c->to == c->end)
-            end_part(c);
-    }
-}
 
 /* One character as UTF-8. A byte of a file name that was not text (surrogateescape) is itself again. */
 static unsigned encode(uint32_t c, char *to)
@@ -152,15 +98,15 @@ static text text_of_str(const char *object)
     return t;
 }
 
-static void put_text(code_writer *c, const text *t)
+static void put_text(hl_code_writer *c, const text *t)
 {
     if (!t->unit) {
-        put(c, t->data, t->length);
+        hl_code_put(c, t->data, t->length);
         return;
     }
     for (uint64_t i = 0; i < t->length; i++) {
         char bytes[4];
-        put(c, bytes, encode(character(t, i), bytes));
+        hl_code_put(c, bytes, encode(character(t, i), bytes));
     }
 }
 
@@ -183,18 +129,10 @@ uint32_t hl_python_text(const char *object, char *to, uint32_t room)
     return at;
 }
 
-/* The key of the cache: code of one image, one version. */
-static uint64_t code_key(const char *code, uint32_t version)
-{
-    return hl_wire_mix(hl_tracker.live.root, (uint64_t)code, version);
-}
-
 static bool put_code(hl_wire_writer *w, const char *code, uint32_t version, int32_t first_line, const text *file,
                      const text *name, const text *table)
 {
-    uint64_t key = code_key(code, version);
-    _Atomic uint64_t *known = &hl_python.codes_known[key % HL_CODES_KNOWN];
-    if (atomic_load_explicit(known, memory_order_relaxed) == key)
+    if (hl_code_is_known(code, version))
         return true;
     hl_wire_code head = {
         .python_version = hl_python.version,
@@ -203,23 +141,18 @@ static bool put_code(hl_wire_writer *w, const char *code, uint32_t version, int3
         .name_bytes = name->utf8_bytes,
         .table_bytes = table->utf8_bytes,
     };
-    code_writer c = {.w = w, .code = code, .version = version};
-    c.total = (uint32_t)sizeof head + head.file_bytes + head.name_bytes + head.table_bytes;
-    put(&c, &head, sizeof head);
+    hl_code_writer c;
+    hl_code_begin(&c, w, code, version, &head);
     put_text(&c, file);
     put_text(&c, name);
     put_text(&c, table);
-    if (c.failed)
-        return false;
-    atomic_store_explicit(known, key, memory_order_relaxed); /* after publishing */
-    return true;
+    return hl_code_end(&c);
 }
 
 static bool put_code_object(hl_wire_writer *w, const char *code, uint32_t version)
 {
     const hl_layout *L = hl_python.layout;
-    uint64_t key = code_key(code, version);
-    if (atomic_load_explicit(&hl_python.codes_known[key % HL_CODES_KNOWN], memory_order_relaxed) == key)
+    if (hl_code_is_known(code, version))
         return true;
     if (HL_AT(char *, code, L->type) != hl_python.code_type) {
         hl_python_give_up("its frames do not look as expected");
@@ -229,21 +162,6 @@ static bool put_code_object(hl_wire_writer *w, const char *code, uint32_t versio
     text name = text_of_str(HL_AT(char *, code, L->name));
     text table = text_of_bytes(HL_AT(char *, code, L->table), TABLE_MOST);
     return put_code(w, code, version, HL_AT(int32_t, code, L->first_line), &file, &name, &table);
-}
-
-static bool put_node(hl_wire_writer *w, uint64_t node, uint64_t parent, const char *code, uint32_t version,
-                     uint32_t offset)
-{
-    uint64_t *at = hl_reserve(w, 4);
-    if (!at)
-        return false;
-    at[0] = HL_WORD(HL_WORD_NODE, node);
-    at[1] = parent;
-    at[2] = (uint64_t)code;
-    at[3] = (uint64_t)version << 32 | offset;
-    hl_publish(w, at + 4);
-    atomic_store_explicit(&hl_python.nodes_known[node % HL_NODES_KNOWN], node, memory_order_relaxed);
-    return true;
 }
 
 /* What was cut off a stack that is too deep looks like code of its own, at an address where no object is. */
@@ -259,7 +177,7 @@ static bool put_cut(hl_wire_writer *w)
     text name = {.data = NAME, .length = sizeof NAME - 1, .utf8_bytes = sizeof NAME - 1};
     text table = {0};
     return put_code(w, CUT_CODE, CUT_VERSION, 0, &file, &name, &table) &&
-           put_node(w, hl_python_cut_node(), hl_tracker.live.root, CUT_CODE, CUT_VERSION, 0);
+           hl_announce_node(w, hl_python_cut_node(), hl_tracker.live.root, CUT_CODE, CUT_VERSION, 0);
 }
 
 /* The instruction's offset from the first one, in bytes, as hl_linetable_find takes it; UINT32_MAX: not begun. */
@@ -272,22 +190,27 @@ static uint32_t offset_of(const hl_frame *r)
     return last < 0 ? UINT32_MAX : (uint32_t)last * (L->form == HL_AT_UNITS ? 2 : 1);
 }
 
+bool hl_python_announce_frame(hl_wire_writer *w, const hl_frame *r, uint64_t node, uint64_t parent)
+{
+    return hl_node_is_known(node) || (put_code_object(w, r->code, r->version) &&
+                                      hl_announce_node(w, node, parent, r->code, r->version, offset_of(r)));
+}
+
+bool hl_python_announce_cut(hl_wire_writer *w) { return hl_node_is_known(hl_python_cut_node()) || put_cut(w); }
+
 void hl_python_announce(hl_wire_writer *w, uint32_t at)
 {
     hl_frame *frames = hl_remembered_of(w)->frames;
-    if (hl_python.gave_up)
+    if (hl_python.gave_up || hl_tracker.session->native) /* native.c announces what it makes of these frames */
         return;
     uint32_t from = at;
-    while (from > 0 && !hl_python_node_is_known(frames[from - 1].node))
+    while (from > 0 && !hl_node_is_known(frames[from - 1].node))
         from--;
-    if (from == 0 && hl_remembered_of(w)->cut && !hl_python_node_is_known(hl_python_cut_node()) && !put_cut(w))
+    if (from == 0 && hl_remembered_of(w)->cut && !hl_python_announce_cut(w))
         return;
     for (uint32_t i = from; i <= at; i++) {
         const hl_frame *r = &frames[i];
-        if (r->node == r->parent || hl_python_node_is_known(r->node))
-            continue;
-        if (!put_code_object(w, r->code, r->version) ||
-            !put_node(w, r->node, r->parent, r->code, r->version, offset_of(r)))
+        if (r->node != r->parent && !hl_python_announce_frame(w, r, r->node, r->parent))
             return;
     }
 }

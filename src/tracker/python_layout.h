@@ -26,6 +26,12 @@ typedef enum hl_mark_form {
     HL_MARK_EXECUTING,   /* f_executing 1 -> 2; tested for truth only, set again by each entry */
     HL_MARK_TRACE_LINES, /* f_trace_lines 1 -> 2; tested for truth only. Not in generators: they are entered again */
 } hl_mark_form;
+/* Which frames share an evaluation loop, that is one C function's activation. */
+typedef enum hl_loop_form {
+    HL_LOOP_SHIM, /* the interpreter puts a frame of its own, on the C stack, outside the first one of each */
+    HL_LOOP_FLAG, /* a flag says that a frame is the first of its loop */
+    HL_LOOP_EACH, /* each frame has its own */
+} hl_loop_form;
 
 typedef struct hl_layout {
     /* PyThreadState. `cframe` is 0, or where the address of the struct lies that holds the frame at `frame`. */
@@ -40,6 +46,10 @@ typedef struct hl_layout {
     hl_mark_form mark_form;
     uint16_t mark, mark_unless; /* mark_unless: no mark where this pointer is not NULL; 0: no such rule */
     uint16_t tlbc_index;        /* free-threaded copies of the bytecode; 0: there are none */
+    hl_loop_form loop_form;
+    uint16_t loop; /* the flag */
+    /* The loops' records on the C stack, innermost first: of the thread state, and in a record; 0: there are none. */
+    uint16_t loops, loops_next;
 
     /* PyCodeObject. */
     uint16_t first_traceable, bytecode, tlbc, flags;
@@ -64,34 +74,34 @@ typedef struct hl_layout {
 
 /* clang-format off */
 static const hl_layout HL_LAYOUT_27 = {
-    .frame = 16, .tracefunc = 48, .thread_id = 144, .has_global_state = true,
+    .frame = 16, .tracefunc = 48, .thread_id = 144, .has_global_state = true, .loop_form = HL_LOOP_EACH,
     .code = 32, .previous = 24, .instruction = 120, .locals_first = 376, .form = HL_AT_BYTES,
     .file_name = 80, .name = 88, .first_line = 96, .table = 104, .flags = 28,
     .type = 8, .bytes_size = 16, .bytes_data = 36,
 };
 static const hl_layout HL_LAYOUT_36 = {
-    .frame = 24, .tracefunc = 56, .thread_id = 152, .has_global_state = true,
+    .frame = 24, .tracefunc = 56, .thread_id = 152, .has_global_state = true, .loop_form = HL_LOOP_EACH,
     .code = 32, .previous = 24, .instruction = 120, .locals_first = 376, .form = HL_AT_BYTES,
     .mark_form = HL_MARK_EXECUTING, .mark = 132,
     .file_name = 96, .name = 104, .first_line = 36, .table = 112,
     HL_LAYOUT_OBJECTS_TO_311,
 };
 static const hl_layout HL_LAYOUT_37 = {
-    .frame = 24, .tracefunc = 64, .thread_id = 176, .has_global_state = true,
+    .frame = 24, .tracefunc = 64, .thread_id = 176, .has_global_state = true, .loop_form = HL_LOOP_EACH,
     .code = 32, .previous = 24, .instruction = 104, .locals_first = 360, .form = HL_AT_BYTES,
     .mark_form = HL_MARK_EXECUTING, .mark = 116,
     .file_name = 96, .name = 104, .first_line = 36, .table = 112,
     HL_LAYOUT_OBJECTS_TO_311,
 };
 static const hl_layout HL_LAYOUT_38 = { /* and 3.9; the walk is that of 3.7 */
-    .frame = 24, .tracefunc = 64, .thread_id = 176, .has_global_state = true,
+    .frame = 24, .tracefunc = 64, .thread_id = 176, .has_global_state = true, .loop_form = HL_LOOP_EACH,
     .code = 32, .previous = 24, .instruction = 104, .locals_first = 360, .form = HL_AT_BYTES,
     .mark_form = HL_MARK_EXECUTING, .mark = 116,
     .file_name = 104, .name = 112, .first_line = 40, .table = 120,
     HL_LAYOUT_OBJECTS_TO_311,
 };
 static const hl_layout HL_LAYOUT_310 = {
-    .frame = 24, .tracefunc = 64, .thread_id = 176, .has_global_state = true,
+    .frame = 24, .tracefunc = 64, .thread_id = 176, .has_global_state = true, .loop_form = HL_LOOP_EACH, .loops = 48, .loops_next = 8,
     .code = 32, .previous = 24, .instruction = 96, .locals_first = 352, .form = HL_AT_UNITS,
     .mark_form = HL_MARK_TRACE_LINES, .mark = 84, .mark_unless = 88,
     .file_name = 104, .name = 112, .first_line = 40, .table = 120,
@@ -99,6 +109,7 @@ static const hl_layout HL_LAYOUT_310 = {
 };
 static const hl_layout HL_LAYOUT_311 = {
     .cframe = 56, .frame = 8, .tracefunc = 72, .thread_id = 152, .has_global_state = true,
+    .loop_form = HL_LOOP_FLAG, .loop = 68, .loops = 56, .loops_next = 16,
     .code = 32, .previous = 48, .instruction = 56, .owner = 69, .locals_first = 72,
     .first_traceable = 168, .bytecode = 184, .flags = 48,
     .file_name = 112, .name = 128, .first_line = 72, .table = 136,

@@ -17,12 +17,10 @@
 #ifndef HL_TRACKER_PYTHON_PRIVATE_H
 #define HL_TRACKER_PYTHON_PRIVATE_H
 
+#include "announce.h"
 #include "python_layout.h"
-#include "ring.h"
 
 enum {
-    HL_NODES_KNOWN = 1 << 16, /* caches of what has been announced; lossy, so that memory is fixed */
-    HL_CODES_KNOWN = 1 << 14,
     HL_GENERATIONS = 1 << 14,
     HL_FRAMES_MOST = 1 << 15,        /* of one stack; beyond, it is cut at its outer end */
     HL_FRAMES_MAPPED_MOST = 1 << 17, /* of all threads together: 8 MiB */
@@ -35,7 +33,8 @@ typedef struct hl_frame {
     uint64_t node;        /* of the stack down to here; of its parent where this frame does not count */
     char *code;
     uint64_t parent;
-    uint64_t first;                   /* lowest instruction of a frame that counts */
+    uint32_t first;                   /* distance from the code object to the lowest instruction that counts */
+    uint32_t loop;                    /* distance to the outermost frame of the same evaluation loop, a C function */
     int64_t to_shared;                /* from this thread's copy of the bytecode to the shared one (3.14t) */
     uint32_t version;                 /* of the code object; HL_SHIM for frames that are not Python's */
     uint32_t markable : 1, copy : 31; /* copy: index of the thread's copy of the bytecode */
@@ -97,15 +96,8 @@ typedef struct hl_python_data {
     _Atomic bool gave_up, cut_noted;
     _Atomic uint32_t frames_mapped;
     _Atomic uint32_t generations[HL_GENERATIONS];
-    _Atomic uint64_t codes_known[HL_CODES_KNOWN];
-    _Atomic uint64_t nodes_known[HL_NODES_KNOWN];
 } hl_python_data;
 extern hl_python_data hl_python;
-
-static HL_ALWAYS bool hl_python_node_is_known(uint64_t node)
-{
-    return atomic_load_explicit(&hl_python.nodes_known[node % HL_NODES_KNOWN], memory_order_relaxed) == node;
-}
 
 /* A code object's generation: how often code died at its address, lossy (others share the counter). Never 0. */
 static HL_ALWAYS uint32_t hl_python_generation(const char *code)
@@ -137,6 +129,9 @@ uint64_t hl_python_cut_node(void);
 
 /* python_announce.c: tells the collector of the nodes of frames[..at] that it may not know. */
 void hl_python_announce(hl_wire_writer *w, uint32_t at);
+/* A frame's code object, and a node for it; and the node of what was cut. False: recording has ended. */
+bool hl_python_announce_frame(hl_wire_writer *w, const hl_frame *r, uint64_t node, uint64_t parent);
+bool hl_python_announce_cut(hl_wire_writer *w);
 /* A str (2.7: also bytes) as UTF-8, cut where there is no room for a whole character. Returns the bytes. */
 uint32_t hl_python_text(const char *object, char *to, uint32_t room);
 

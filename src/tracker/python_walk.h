@@ -101,6 +101,13 @@ static HL_ALWAYS uint32_t hl_walk_copy(const char *frame, const hl_layout L)
     return L.tlbc ? HL_AT(uint32_t, frame, L.tlbc_index) & UINT32_C(0x7fffffff) : 0;
 }
 
+/* Whether a frame has begun: before that (cells and generators are being made) its caller is charged. */
+static HL_ALWAYS bool hl_walk_counts(const hl_frame *r, const hl_layout L)
+{
+    uint64_t instruction = L.tlbc ? r->instruction + (uint64_t)r->to_shared : r->instruction;
+    return L.form != HL_AT_POINTER || HL_LIKELY(instruction - (uint64_t)r->code >= r->first);
+}
+
 /* What is constant for a code object, and for its copy. */
 static HL_ALWAYS void hl_walk_learn_code(hl_frame *r, char *code, uint32_t version, const hl_layout L)
 {
@@ -116,8 +123,16 @@ static HL_ALWAYS void hl_walk_learn_code(hl_frame *r, char *code, uint32_t versi
         r->to_shared = (int64_t)(start - own);
         start = own;
     }
-    r->first = start + 2 * (uint64_t)HL_AT(int32_t, code, L.first_traceable);
+    r->first = (uint32_t)(L.bytecode + 2 * (uint32_t)HL_AT(int32_t, code, L.first_traceable));
     r->markable = HL_AT(uint32_t, code, L.flags) & 1; /* CO_OPTIMIZED */
+}
+
+/* Whether a frame is the first of its evaluation loop: a C function, which runs Python calls itself since 3.11. */
+static HL_ALWAYS bool hl_walk_enters_loop(const hl_remembered *memory, const hl_frame *r, const hl_layout L)
+{
+    if (L.loop_form == HL_LOOP_EACH || r == memory->frames)
+        return true;
+    return L.loop_form == HL_LOOP_FLAG ? HL_AT(uint8_t, r->address, L.loop) != 0 : r[-1].version == HL_SHIM;
 }
 
 /* Computes frames[from..depth-1] again from the interpreter's frames, and marks those. */
@@ -134,6 +149,7 @@ static HL_ALWAYS void hl_walk_refresh(hl_remembered *memory, uint32_t from, uint
         uint8_t owner = L.owner ? HL_AT(uint8_t, frame, L.owner) : 0;
         r->instruction = hl_walk_instruction(frame, L);
         r->parent = parent;
+        r->loop = hl_walk_enters_loop(memory, r, L) ? 0 : r[-1].loop + 1;
         if (L.owner && HL_UNLIKELY(owner >= 3)) {
             r->code = code;
             r->version = HL_SHIM;
@@ -141,7 +157,7 @@ static HL_ALWAYS void hl_walk_refresh(hl_remembered *memory, uint32_t from, uint
             uint32_t version = hl_walk_version(code, L);
             if (code != r->code || version != r->version || (L.tlbc && r->copy != hl_walk_copy(frame, L)))
                 hl_walk_learn_code(r, code, version, L);
-            if (L.form != HL_AT_POINTER || owner == 1 || HL_LIKELY(r->instruction >= r->first)) { /* it counts */
+            if (owner == 1 || hl_walk_counts(r, L)) {
                 parent = hl_wire_mix(parent, hl_walk_identity(r, L), version);
                 if (marking && (L.mark_form != HL_MARK_LOCALS || (owner == 0 && r->markable)))
                     hl_walk_set_mark(frame, mark, L);
@@ -155,7 +171,7 @@ static HL_ALWAYS uint64_t hl_walk_done(hl_wire_writer *w, hl_remembered *memory,
 {
     uint64_t node = memory->frames[depth - 1].node;
     memory->depth = depth;
-    if (HL_UNLIKELY(!hl_python_node_is_known(node)))
+    if (HL_UNLIKELY(!hl_node_is_known(node)))
         hl_python_announce(w, depth - 1);
     atomic_signal_fence(memory_order_seq_cst);
     hl_frame *top = &memory->frames[depth - 1];
@@ -180,8 +196,7 @@ static HL_ALWAYS uint64_t hl_walk_rest_of(hl_wire_writer *w, char *leaf, bool st
         memory->depth = 0;
         atomic_signal_fence(memory_order_seq_cst);
         top->instruction = hl_walk_instruction(leaf, L);
-        bool counts = L.form != HL_AT_POINTER || top->instruction >= top->first;
-        top->node = HL_LIKELY(counts) ? hl_wire_mix(top->parent, hl_walk_identity(top, L), top->version) : top->parent;
+        top->node = hl_walk_counts(top, L) ? hl_wire_mix(top->parent, hl_walk_identity(top, L), top->version) : top->parent;
         return hl_walk_done(w, memory, (uint32_t)j + 1, strict);
     }
 

@@ -6,6 +6,7 @@
  */
 #include "ring.h"
 
+#include "native.h"
 #include "python.h"
 
 #include <errno.h>
@@ -86,6 +87,7 @@ static hl_wire_writer *claim_writer(uint32_t thread, uint32_t lane)
 static void end_writer(hl_wire_writer *w)
 {
     hl_python_thread_ended(w);
+    hl_native_thread_ended(w);
     atomic_store(&w->open, 0);
     atomic_store(&w->state, HL_WRITER_ENDED);
     uint32_t next = atomic_load(&hl_tracker.next_writer);

@@ -29,9 +29,11 @@ typedef struct hl_writer_private {
     hl_wire_writer *lane; /* the next one of this thread, or NULL */
     uint32_t exit_rounds;
     uint32_t spare;
+    struct hl_native_memory *native; /* native.c's; NULL: nothing is remembered */
+    uint64_t unused;
     uint64_t python[];
 } hl_writer_private;
-enum { HL_WRITER_PYTHON_BYTES = HL_WRITER_BYTES - offsetof(hl_wire_writer, tracker_private) - 16 };
+enum { HL_WRITER_PYTHON_BYTES = HL_WRITER_BYTES - offsetof(hl_wire_writer, tracker_private) - 32 };
 
 static HL_ALWAYS hl_writer_private *hl_writer_private_of(hl_wire_writer *w)
 {

@@ -6,6 +6,7 @@
  */
 #include "tracker.h"
 
+#include "native.h"
 #include "python.h"
 
 #include <dlfcn.h>
@@ -238,6 +239,7 @@ static void begin_recording(void)
     }
     atomic_store(&hl_tracker.session->began, 1);
     hl_tracker_set_recording(HL_RECORDING_MALLOC, NULL);
+    hl_native_join();
     hl_python_join();
     atomic_store(&hl_tracker.state, HL_RECORDING);
     atomic_store(&hl_tracker.process->state, HL_PROCESS_RUNNING);

@@ -143,6 +143,16 @@ static bool row_of(uint64_t pc, hl_cfi_row *row)
     return hl_unwind_object(pc, &object) && section_of(&object, &cfi) && hl_cfi_find(&cfi, pc, row);
 }
 
+bool hl_unwind_function(uint64_t address, uint64_t *begin, uint64_t *end)
+{
+    hl_cfi_row row;
+    if (!row_of(address, &row))
+        return false;
+    *begin = row.begin;
+    *end = row.end;
+    return true;
+}
+
 static uint64_t place_of(uint64_t key) { return key * UINT64_C(0x9e3779b97f4a7c15) >> 50; }
 _Static_assert(RULES == 1 << (64 - 50), "place_of takes 14 bits");
 

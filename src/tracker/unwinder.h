@@ -37,6 +37,9 @@ bool hl_unwind_step(hl_unwound *frame, const hl_cfi_stack *stack, bool *broken);
 /* The object that holds an address; false: none does. */
 bool hl_unwind_object(uint64_t address, hl_object *object);
 
+/* The function that holds an address, as .eh_frame has it: the part of it, where the compiler has split it. */
+bool hl_unwind_function(uint64_t address, uint64_t *begin, uint64_t *end);
+
 /* The readable memory around `sp` that is this thread's stack (or what it uses as one); false: it is not known. Reads
  * /proc/self/maps: some 100 us, once for each stack. */
 bool hl_unwind_stack(uint64_t sp, hl_cfi_stack *stack);

@@ -167,11 +167,15 @@ static inline uint64_t hl_wire_mix(uint64_t parent, uint64_t instruction, uint64
  * them, text as UTF-8. */
 typedef struct hl_wire_code {
     uint16_t python_version; /* major << 8 | minor: says how the line table is read */
-    uint16_t flags;          /* 0 so far */
+    uint16_t flags;          /* HL_CODE_NATIVE */
     int32_t first_line;
     uint32_t file_bytes, name_bytes, table_bytes;
 } hl_wire_code;
 _Static_assert(sizeof(hl_wire_code) == 20, "hl_wire_code is wire");
+
+/* A loaded object (a library, the program, or what stands for code that belongs to none), not a code object of Python's:
+ * `file` is its path, `name` its build id in hexadecimal, or empty; a node's offset counts from where it is loaded. */
+enum { HL_CODE_NATIVE = 1 };
 
 /* ------------------------------------------------------------------------------------------------------ session */
 
@@ -188,7 +192,7 @@ typedef struct hl_session {
     uint8_t python_objects; /* PyMem domains too */
     uint8_t children;       /* hl_children */
     uint8_t marks;          /* frames may carry marks (python-stacks: the walk stops at them) */
-    uint8_t native;         /* reserved */
+    uint8_t native;         /* C frames too, merged with Python's */
     uint32_t wake_at;       /* chunks out at which a writer wakes the collector */
     uint32_t collector_pid;
     uint32_t root_pid;  /* the program itself, once it runs; 0 before */

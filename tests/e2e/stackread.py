@@ -37,6 +37,7 @@ def read_stacks(
     *arguments: str,
     objects: bool = True,
     marks: bool = True,
+    native: bool = False,
     env: dict[str, str] | None = None,
     sizes: tuple[int, int] = (100_000, 1_000_000),
     timeout: float = 300,
@@ -50,6 +51,7 @@ def read_stacks(
     }
     options.update({"STACKREAD_OBJECTS": "1"} if objects else {})
     options.update({"STACKREAD_MARKS": "1"} if marks else {})
+    options.update({"STACKREAD_NATIVE": "1"} if native else {})
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "HEAPLINE", "LD_"))
     }
@@ -65,6 +67,14 @@ def read_stacks(
     assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
     *output, facts = done.stdout.splitlines()
     return Stacks(json.loads(facts), load(got), "\n".join(output))
+
+
+def python_part(stacks: dict[int, list[list[str]]]) -> dict[int, list[list[str]]]:
+    """Merged stacks without their C frames."""
+    return {
+        size: [[frame for frame in stack if not frame.startswith("~ ")] for stack in each]
+        for size, each in stacks.items()
+    }
 
 
 def assert_same(want: dict[int, list[list[str]]], got: dict[int, list[list[str]]]) -> int:

@@ -1,15 +1,21 @@
 """Every block's Python stack is the one that sys._getframe sees, on each CPython, in many shapes of stack."""
 
 import pytest
-from stackread import PROGRAMS, assert_same, load, read_stacks
+from stackread import PROGRAMS, assert_same, load, python_part, read_stacks
 
-MODES = {"objects": (True, True), "objects-without-marks": (True, False), "malloc-only": (False, True)}
+MODES = {  # objects, marks, native
+    "objects": (True, True, False),
+    "objects-without-marks": (True, False, False),
+    "malloc-only": (False, True, False),
+    "native": (True, True, True),
+    "native-malloc-only": (False, True, True),
+}
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("threads", [1, 5])
 def test_stacks_are_the_interpreters_own(heapline_binary, tmp_path, each_python, mode, threads, request):
-    objects, marks = MODES[mode]
+    objects, marks, native = MODES[mode]
     rounds = 600 if request.config.getoption("--long") else 60
     # Blocks of a debug build are larger below PyMem, and free-threaded builds have none of malloc there.
     malloc = not objects and (each_python.debug or each_python.free_threaded)
@@ -24,9 +30,10 @@ def test_stacks_are_the_interpreters_own(heapline_binary, tmp_path, each_python,
         *["malloc"] * malloc,
         objects=objects,
         marks=marks,
+        native=native,
     )
     assert got.facts["missing"] == got.facts["contradictions"] == got.facts["lost"] == 0
-    assert_same(load(tmp_path / "want"), got.by_size)
+    assert_same(load(tmp_path / "want"), python_part(got.by_size) if native else got.by_size)
 
 
 def test_without_the_gil(heapline_binary, tmp_path, each_python):

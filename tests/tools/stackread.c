@@ -4,7 +4,7 @@
  * rings for tests of Python stacks, which names each event's own stack where a profile has sums.
  *
  * Environment: RINGREAD_TRACKER (path of libheapline.so), STACKREAD_OBJECTS=1, STACKREAD_MARKS=1, STACKREAD_OUT (file),
- * STACKREAD_ALL=1: every block. The last line is JSON. Order between threads does not matter here and is not kept.
+ * STACKREAD_ALL=1: every block, STACKREAD_NATIVE=1: C frames too, as "~ object+offset". The last line is JSON. Order between threads does not matter here and is not kept.
  */
 #include "wire.h"
 
@@ -221,6 +221,10 @@ static unsigned print_stack(FILE *out, uint64_t id)
         hl_wire_code h;
         memcpy(&h, c->bytes, sizeof h);
         const char *file = c->bytes + sizeof h, *name = file + h.file_bytes, *table = name + h.name_bytes;
+        if (h.flags & HL_CODE_NATIVE) {
+            fprintf(out, "|~ %.*s+%#x", (int)h.file_bytes, file, (unsigned)n->where);
+            continue;
+        }
         hl_position p = hl_linetable_find(h.python_version, (const uint8_t *)table, h.table_bytes, h.first_line,
                                           (uint32_t)n->where);
         fprintf(out, "|%.*s %.*s:%d", (int)h.name_bytes, name, (int)h.file_bytes, file, p.line);
@@ -252,6 +256,7 @@ int main(int argc, char **argv)
     s->children = HL_CHILDREN_NONE;
     s->python_objects = getenv("STACKREAD_OBJECTS") != NULL;
     s->marks = getenv("STACKREAD_MARKS") != NULL;
+    s->native = getenv("STACKREAD_NATIVE") != NULL;
     snprintf(s->preload, sizeof s->preload, "%s", tracker);
     for (uint32_t i = 0; i < chunks; i++) {
         hl_wire_chunk *c = hl_session_chunk(s, i);
