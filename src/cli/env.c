@@ -91,6 +91,8 @@ int hl_cmd_env(int argc, char **argv)
     }
     if (o.record.force)
         n = add(words, n, "--force", "");
+    if (o.record.native)
+        n = add(words, n, "--native", "");
     if (o.record.malloc_only)
         n = add(words, n, "--malloc-only", "");
     if (o.record.no_source)

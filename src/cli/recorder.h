@@ -12,7 +12,7 @@
 /* What `run`, `env` and `collect` have in common. */
 typedef struct hl_record_options {
     const char *output;
-    bool force, malloc_only, quiet, verbose, no_source;
+    bool force, malloc_only, native, quiet, verbose, no_source;
     unsigned children; /* hl_children */
     uint64_t interval_ns;
     hl_option_list labels;
@@ -38,6 +38,10 @@ extern const char *const hl_children_names[]; /* in the order of hl_children */
          .kind = HL_OPTION_FLAG,                                                                                       \
          .help = "leave out Python's own objects: cheaper, and only what reaches malloc and mmap is counted",          \
          HL_SETS(type, record.malloc_only)},                                                                           \
+        {.name = "native",                                                                                             \
+         .kind = HL_OPTION_FLAG,                                                                                       \
+         .help = "C frames too: each stack has Python's frames and those of C, C++, Rust and Fortran in one",          \
+         HL_SETS(type, record.native)},                                                                                \
         {.name = "children",                                                                                           \
          .kind = HL_OPTION_CHOICE,                                                                                     \
          .choices = hl_children_names,                                                                                 \

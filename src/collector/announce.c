@@ -60,7 +60,8 @@ static void bring_back(hl_books *books, hl_image *image, hl_name *name)
         }
     }
     while (n-- > 0) {
-        chain[n]->node = parent = hl_tree_node(tree, parent, HL_NODE_PYTHON, chain[n]->code, chain[n]->instruction);
+        chain[n]->node = parent =
+            hl_tree_node(tree, parent, hl_tree_kind(tree, chain[n]->code), chain[n]->code, chain[n]->instruction);
         chain[n]->folded = 0;
     }
 }
@@ -135,7 +136,7 @@ static bool place_node(hl_books *books, hl_image *image, const hl_waiting *n)
         return true;
     }
     bool deeper = tree->node[parent].kind == HL_NODE_DEEPER; /* its callers could not be brought back */
-    uint32_t node = deeper ? parent : hl_tree_node(tree, parent, HL_NODE_PYTHON, code, n->instruction);
+    uint32_t node = deeper ? parent : hl_tree_node(tree, parent, hl_tree_kind(tree, code), code, n->instruction);
     if (name && known & HL_STAND_IN)
         hl_rows_move(books, known, node);
     name = hl_names_set(&image->names, n->id, node);
@@ -165,9 +166,10 @@ void hl_announce_node_ahead(hl_books *books, hl_image *image, const uint64_t *w)
 {
     uint64_t where = word_at(w + 3);
     const hl_name *parent = hl_names_find(&image->names, word_at(w + 1) & HL_PAYLOAD);
-    if (parent)
-        hl_tree_prefetch(&books->tree, parent->node, HL_NODE_PYTHON,
-                         hl_names_code(&image->names, word_at(w + 2), (uint32_t)(where >> 32)), (uint32_t)where);
+    if (!parent)
+        return;
+    uint32_t code = hl_names_code(&image->names, word_at(w + 2), (uint32_t)(where >> 32));
+    hl_tree_prefetch(&books->tree, parent->node, hl_tree_kind(&books->tree, code), code, (uint32_t)where);
 }
 
 uint32_t hl_announce_node(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left)

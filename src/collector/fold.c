@@ -151,7 +151,7 @@ static void renumber_nodes(folding *f)
             }
             f->target[node] = deeper[kept];
         }
-        f->folded[node] = old[node].row != 0 && old[node].kind == HL_NODE_PYTHON;
+        f->folded[node] = old[node].row != 0 && (old[node].kind == HL_NODE_PYTHON || old[node].kind == HL_NODE_NATIVE);
         books->folded_stacks += f->folded[node];
     }
     free(deeper);

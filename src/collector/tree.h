@@ -65,6 +65,12 @@ hl_text hl_tree_text(hl_tree *tree, const char *from, uint32_t bytes);
 /* The code object with this content, made if need be (then the texts are copied). */
 uint32_t hl_tree_code(hl_tree *tree, const hl_wire_code *head, const char *texts);
 
+/* What a node of this code is: a loaded object's have no version of Python. */
+static inline hl_node_kind hl_tree_kind(const hl_tree *tree, uint32_t code)
+{
+    return tree->code[code].python_version ? HL_NODE_PYTHON : HL_NODE_NATIVE;
+}
+
 /* Where a node's list of rows begins; stand-ins have one, too. */
 static inline uint32_t *hl_tree_first_row(hl_tree *tree, uint32_t node)
 {

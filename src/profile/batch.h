@@ -89,7 +89,7 @@ typedef enum hl_node_kind {
 typedef struct hl_batch_node { /* a call tree node; 0 is the root, a parent's id is below its children's */
     uint32_t id, parent;
     uint32_t kind;        /* hl_node_kind */
-    uint32_t code;        /* hl_batch_code.id, for HL_NODE_PYTHON */
+    uint32_t code;        /* hl_batch_code.id, for HL_NODE_PYTHON and HL_NODE_NATIVE */
     uint32_t instruction; /* byte offset from the first one, as linetable.h counts */
 } hl_batch_node;
 

@@ -5,6 +5,8 @@
 #include "dictionary.h"
 
 #include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,6 +16,26 @@ static bool same_text(hl_text a, hl_text b)
 }
 
 static hl_text known(hl_text text) { return text.at && text.bytes ? text : (hl_text){"?", 1}; }
+
+/* Room for a text that lives as long as the dictionary. */
+static char *text_room(hl_dictionary *d, size_t bytes)
+{
+    enum { CHUNK = 64 << 10 };
+    if (bytes > d->text_left) {
+        size_t room = bytes > CHUNK ? bytes : CHUNK;
+        struct hl_text_chunk *chunk = malloc(sizeof *chunk + room);
+        if (!chunk)
+            return NULL;
+        chunk->next = d->texts;
+        d->texts = chunk;
+        d->text_left = room;
+        d->text_at = chunk->bytes;
+    }
+    char *at = d->text_at;
+    d->text_at += bytes;
+    d->text_left -= bytes;
+    return at;
+}
 
 static int file_id(hl_dictionary *d, hl_text path, uint32_t *id)
 {
@@ -36,10 +58,10 @@ static int file_id(hl_dictionary *d, hl_text path, uint32_t *id)
     return error;
 }
 
-static int function_id(hl_dictionary *d, const hl_batch_code *code, uint32_t *id)
+static int function_id(hl_dictionary *d, hl_text file, hl_text name, int32_t first_line, uint32_t *id)
 {
-    hl_function wanted = {.first_line = code->first_line, .name = known(code->name)};
-    int error = file_id(d, code->file, &wanted.file);
+    hl_function wanted = {.first_line = first_line, .name = known(name)};
+    int error = file_id(d, file, &wanted.file);
     if (error)
         return error;
     uint64_t key =
@@ -65,7 +87,10 @@ static int function_id(hl_dictionary *d, const hl_batch_code *code, uint32_t *id
 int hl_dictionary_add_code(hl_dictionary *d, const hl_batch_code *code)
 {
     struct hl_known_code known_code = {.code = *code};
-    int error = function_id(d, code, &known_code.function);
+    bool native = code->python_version == 0 && code->file.at; /* one that was never sent has no name either */
+    int error = native
+                    ? file_id(d, code->file, &known_code.function) /* a loaded object: it has no function of its own */
+                    : function_id(d, code->file, code->name, code->first_line, &known_code.function);
     if (error)
         return error;
     struct hl_known_code *k = HL_ROWS_ADD(d->codes);
@@ -83,7 +108,7 @@ static int frame_id(hl_dictionary *d, uint32_t function, hl_position at, uint32_
     uint64_t key = hl_idmap_hash(&at, sizeof at, function);
     for (uint32_t found; (found = hl_idmap_get(&d->frame_by_key, key)) != HL_IDMAP_NONE; key++) {
         const hl_frame *f = &d->frames.row[found - 1];
-        if (f->function == function && memcmp(&f->position, &at, sizeof at) == 0) {
+        if (f->function == function && !f->module && memcmp(&f->position, &at, sizeof at) == 0) {
             *id = found;
             return 0;
         }
@@ -91,7 +116,7 @@ static int frame_id(hl_dictionary *d, uint32_t function, hl_position at, uint32_
     hl_frame *f = HL_ROWS_ADD(d->frames);
     if (!f)
         return -ENOMEM;
-    *f = (hl_frame){function, at};
+    *f = (hl_frame){.function = function, .position = at};
     *id = (uint32_t)d->frames.n;
     int error = hl_idmap_put(&d->frame_by_key, key, *id);
     if (error)
@@ -99,8 +124,35 @@ static int frame_id(hl_dictionary *d, uint32_t function, hl_position at, uint32_
     return error;
 }
 
+/* A native frame, by its place in the loaded object until it has a name. Each place has a frame of its own, so that it can
+ * be named later. */
+static int native_frame(hl_dictionary *d, const struct hl_known_code *object, uint32_t offset, uint32_t *id)
+{
+    const hl_text path = known(object->code.file);
+    const char *base = path.at + path.bytes;
+    while (base > path.at && base[-1] != '/')
+        base--;
+    size_t room = (size_t)(path.at + path.bytes - base) + 16;
+    char *name = text_room(d, room);
+    if (!name)
+        return -ENOMEM;
+    bool is_file = path.at[0] != '[' && path.at[0] != '(';
+    int length = snprintf(name, room, is_file ? "%.*s+0x%x" : "%.*s", (int)(path.at + path.bytes - base), base, offset);
+    hl_frame frame = {.module = object->function,
+                      .position = {.line = 0, .end_line = -1, .column = -1, .end_column = -1}};
+    int error = function_id(d, path, (hl_text){name, (uint32_t)length}, 0, &frame.function);
+    if (error)
+        return error;
+    hl_frame *f = HL_ROWS_ADD(d->frames);
+    if (!f)
+        return -ENOMEM;
+    *f = frame;
+    *id = (uint32_t)d->frames.n;
+    return 0;
+}
+
 /* A recursive function's instructions come again at every depth: each is decoded once. */
-static int instruction_frame(hl_dictionary *d, uint32_t code_id, uint32_t instruction, uint32_t *id)
+static int instruction_frame(hl_dictionary *d, uint32_t code_id, uint32_t instruction, bool native, uint32_t *id)
 {
     uint32_t index = hl_idmap_get(&d->code_by_id, code_id);
     if (index == HL_IDMAP_NONE) { /* the collector never sent it: the frame keeps its place, without a name */
@@ -117,6 +169,10 @@ static int instruction_frame(hl_dictionary *d, uint32_t code_id, uint32_t instru
         return 0;
     enum { LONG_TABLE = 512 };
     struct hl_known_code *k = &d->codes.row[index];
+    if (native && k->code.file.at) {
+        int error = native_frame(d, k, instruction, id);
+        return error ? error : hl_idmap_put(&d->frame_by_instruction, key, *id);
+    }
     uint32_t table_bytes = k->code.table.at ? k->code.table.bytes : 0;
     hl_position at =
         hl_linetable_search(table_bytes >= LONG_TABLE ? &k->index : NULL, k->code.python_version,
@@ -149,8 +205,9 @@ int hl_dictionary_add_node(hl_dictionary *d, const hl_batch_node *node)
     uint32_t id = 0;
     if (node->kind > HL_NODE_NATIVE)
         stack.kind = HL_NODE_NO_PYTHON;
-    if (node->kind == HL_NODE_PYTHON) {
-        int error = instruction_frame(d, node->code, node->instruction, &stack.frame);
+    if (node->kind == HL_NODE_PYTHON || node->kind == HL_NODE_NATIVE) {
+        bool native = node->kind == HL_NODE_NATIVE;
+        int error = instruction_frame(d, node->code, node->instruction, native, &stack.frame);
         if (error)
             return error;
     }
@@ -191,6 +248,10 @@ void hl_dictionary_close(hl_dictionary *d)
     for (size_t i = 0; i < d->codes.n; i++)
         hl_linetable_release(&d->codes.row[i].index);
     free(d->codes.row);
+    for (struct hl_text_chunk *chunk = d->texts, *next; chunk; chunk = next) {
+        next = chunk->next;
+        free(chunk);
+    }
     hl_idmap_clear(&d->code_by_id);
     hl_idmap_clear(&d->file_by_path);
     hl_idmap_clear(&d->function_by_key);

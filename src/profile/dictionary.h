@@ -26,6 +26,8 @@ typedef struct hl_function { /* id: index + 1 */
 typedef struct hl_frame { /* id: index + 1 */
     uint32_t function;    /* id */
     hl_position position;
+    uint32_t module; /* of a native frame: id of the loaded object's file; 0: Python */
+    uint32_t caller; /* id of the frame that it was inlined into; 0: it was not */
 } hl_frame;
 
 typedef struct hl_stack { /* id: index; 0 is the root */
@@ -41,10 +43,16 @@ typedef struct hl_dictionary {
     HL_ROWS(hl_stack) stacks;
     HL_ROWS(struct hl_known_code {
         hl_batch_code code;
-        uint32_t function;        /* id */
+        uint32_t function;        /* id; of a loaded object its file's */
         hl_linetable_index index; /* of a long line table, once it has been searched */
     })
     codes;
+    struct hl_text_chunk { /* names that the dictionary has made */
+        struct hl_text_chunk *next;
+        char bytes[];
+    } * texts;
+    char *text_at;
+    size_t text_left;
     hl_idmap code_by_id, file_by_path, function_by_key, frame_by_key, frame_by_instruction, stack_by_key, stack_by_node;
 } hl_dictionary;
 

@@ -53,7 +53,9 @@ CREATE TABLE file (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE,
 CREATE TABLE function (id INTEGER PRIMARY KEY, file INTEGER NOT NULL, name TEXT NOT NULL, first_line INTEGER NOT NULL);
 CREATE TABLE frame (id INTEGER PRIMARY KEY, function INTEGER NOT NULL,
     line INTEGER NOT NULL,         -- 0: the instruction has none
-    end_line INTEGER, col INTEGER, end_col INTEGER); -- 0-based UTF-8 bytes; NULL: unknown
+    end_line INTEGER, col INTEGER, end_col INTEGER, -- 0-based UTF-8 bytes; NULL: unknown
+    module INTEGER,                -- of native frames: file.id of the loaded object; NULL: Python
+    caller INTEGER);               -- frame.id: the call that this frame was inlined into; NULL: it was not
 
 -- The call tree, outermost frame first; a parent's id is below its children's. id 0 is the root.
 CREATE TABLE stack (id INTEGER PRIMARY KEY, parent INTEGER, -- NULL: the root

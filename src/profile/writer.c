@@ -26,7 +26,7 @@ static const char *const statement_sql[WRITER_STATEMENTS] = {
     [PUT_THREAD] = "INSERT OR REPLACE INTO thread VALUES (?, ?, ?, ?, ?)",
     [PUT_FILE] = "INSERT OR REPLACE INTO file VALUES (?, ?, ?, NULL, NULL)",
     [PUT_FUNCTION] = "INSERT OR REPLACE INTO function VALUES (?, ?, ?, ?)",
-    [PUT_FRAME] = "INSERT OR REPLACE INTO frame VALUES (?, ?, ?, ?, ?, ?)",
+    [PUT_FRAME] = "INSERT OR REPLACE INTO frame VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     [PUT_STACK] = "INSERT OR REPLACE INTO stack VALUES (?, ?, ?, ?)",
     [PUT_STAT] = "INSERT OR REPLACE INTO stat VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [PUT_TICK] = "INSERT OR REPLACE INTO tick VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -365,6 +365,8 @@ static int put_frames(hl_profile_writer *w)
         put_or_null(&r, f->position.end_line, f->position.end_line >= 0);
         put_or_null(&r, f->position.column, f->position.column >= 0);
         put_or_null(&r, f->position.end_column, f->position.end_column >= 0);
+        put_or_null(&r, f->module, f->module != 0);
+        put_or_null(&r, f->caller, f->caller != 0);
         int error = store(&r);
         if (error)
             return error;

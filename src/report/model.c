@@ -199,6 +199,8 @@ static int fill_frame(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
     frame->id = sqlite3_column_int64(row, 0);
     frame->function = ROW_OF(l->model->functions, sqlite3_column_int64(row, 1));
     frame->line = sqlite3_column_int(row, 2);
+    frame->module = ROW_OF(l->model->files, sqlite3_column_int64(row, 3));
+    frame->caller = sqlite3_column_type(row, 4) == SQLITE_NULL ? HL_NO_ROW : (uint32_t)sqlite3_column_int64(row, 4);
     frame->site = hl_site_of(l, HL_SITE_LINE, frame->function, frame->line);
     return frame->site == HL_NO_ROW ? -ENOMEM : 0;
 }
@@ -221,6 +223,7 @@ static int fill_stack(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
     int64_t kind = sqlite3_column_int64(row, 3);
     stack->kind = kind >= HL_STACK_ROOT && kind <= HL_STACK_NATIVE ? (hl_stack_kind)kind : HL_STACK_PYTHON;
     stack->depth = m->stacks.row[stack->parent].depth + 1;
+    stack->python = stack->kind == HL_STACK_PYTHON || m->stacks.row[stack->parent].python;
     return 0;
 }
 
@@ -437,8 +440,8 @@ static int load_tables(loader *l)
                       sizeof *m->files.row, fill_file)) ||
         (error = load(l, "SELECT id, file, name, first_line FROM function ORDER BY id", &m->functions,
                       sizeof *m->functions.row, fill_function)) ||
-        (error = load(l, "SELECT id, function, line FROM frame ORDER BY id", &m->frames, sizeof *m->frames.row,
-                      fill_frame)) ||
+        (error = load(l, "SELECT id, function, line, module, caller FROM frame ORDER BY id", &m->frames,
+                      sizeof *m->frames.row, fill_frame)) ||
         (error = load(l, "SELECT id, parent, frame, kind FROM stack ORDER BY id", &m->stacks, sizeof *m->stacks.row,
                       fill_stack)) ||
         (error = load(

@@ -51,6 +51,8 @@ typedef struct hl_model_frame {
     uint32_t function;
     int32_t line;
     uint32_t site;
+    uint32_t module; /* file of the loaded object; HL_NO_ROW: a Python frame */
+    uint32_t caller; /* frame that it was inlined into; HL_NO_ROW: it was not */
 } hl_model_frame;
 
 /* A line of a function, whatever the columns; the unit that tables show. The first two are always there. */
@@ -76,6 +78,7 @@ typedef struct hl_model_stack {
     uint32_t leaf, yours; /* sites */
     uint32_t depth;
     hl_stack_kind kind;
+    bool python; /* it, or a frame further out, is one of Python's */
 } hl_model_stack;
 
 typedef struct hl_model_process {
@@ -139,6 +142,7 @@ typedef struct hl_model {
     HL_ARRAY(hl_allocator_name) allocators;
     HL_ARRAY(hl_stat) stats;
     HL_ARRAY(hl_note) notes;
+    bool native_only;      /* no stack has a frame of Python's */
     hl_origin yours;       /* files of this origin count as the user's: USER unless the program has none */
     uint32_t recorded;     /* processes with allocations */
     bool running, stopped; /* as the file says: a recording that was killed says running for ever */

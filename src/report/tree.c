@@ -69,29 +69,41 @@ static int count_times(tree *t, const hl_view *view, const uint32_t *of_stack, b
     return error;
 }
 
+/* A native frame that no Python frame calls, in a program that has some: the C code that runs the interpreter. */
+static bool runs_python(const hl_model *m, const hl_model_stack *s)
+{
+    return s->kind == HL_STACK_NATIVE && !s->python && !m->native_only;
+}
+
 /* Which node each stack belongs to, then sums; children's rows are higher than their parents'. */
 static int build(tree *t, const hl_view *view, bool leaf, bool joins)
 {
     const hl_model *m = view->model;
     hl_map map = {0};
-    uint32_t *of_stack = calloc(m->stacks.n, sizeof *of_stack);
+    uint32_t *of_stack = calloc(m->stacks.n, sizeof *of_stack), *own_of = calloc(m->stacks.n, sizeof *own_of);
     *t = (tree){.row = calloc(1, sizeof *t->row), .n = 1, .joins = joins};
-    int error = of_stack && t->row ? 0 : -ENOMEM;
+    int error = of_stack && own_of && t->row ? 0 : -ENOMEM;
     for (uint32_t i = 1; i < m->stacks.n && !error; i++) {
         const hl_model_stack *s = &m->stacks.row[i];
         uint32_t above = of_stack[s->parent], site = leaf ? s->leaf : s->yours;
         bool own_node = leaf ? s->kind != HL_STACK_ROOT : s->yours == s->leaf || above == 0;
-        of_stack[i] = own_node ? add_node(t, &map, above, site) : above;
+        if (!leaf && runs_python(m, s)) { /* what calls Python is not shown; what it allocates itself is */
+            bool weighs = view->stacks[i].bytes || view->stacks[i].blocks;
+            own_of[i] = weighs ? add_node(t, &map, 0, HL_SITE_NO_PYTHON) : 0;
+            error = own_of[i] == HL_NO_ROW ? -ENOMEM : 0;
+            continue;
+        }
+        of_stack[i] = own_of[i] = own_node ? add_node(t, &map, above, site) : above;
         if (of_stack[i] == HL_NO_ROW)
             error = -ENOMEM;
     }
     if (!error && (view->stacks[0].bytes || view->stacks[0].blocks)) { /* at the root itself */
-        of_stack[0] = add_node(t, &map, 0, HL_SITE_NO_PYTHON);
-        error = of_stack[0] == HL_NO_ROW ? -ENOMEM : 0;
+        own_of[0] = add_node(t, &map, 0, HL_SITE_NO_PYTHON);
+        error = own_of[0] == HL_NO_ROW ? -ENOMEM : 0;
     }
     for (uint32_t i = 0; i < m->stacks.n && !error; i++) {
-        t->row[of_stack[i]].own.bytes += view->stacks[i].bytes;
-        t->row[of_stack[i]].own.blocks += view->stacks[i].blocks;
+        t->row[own_of[i]].own.bytes += view->stacks[i].bytes;
+        t->row[own_of[i]].own.blocks += view->stacks[i].blocks;
     }
     if (!error && t->joins)
         error = count_times(t, view, of_stack, leaf);
@@ -108,6 +120,7 @@ static int build(tree *t, const hl_view *view, bool leaf, bool joins)
     }
     hl_map_release(&map);
     free(of_stack);
+    free(own_of);
     return error;
 }
 

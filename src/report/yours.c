@@ -39,10 +39,37 @@ static bool is_made_up(const hl_model_file *file)
            strncmp(path, "<console", 8) != 0 && strncmp(path, "<doctest", 8) != 0;
 }
 
+/* Whether no frame of Python's is further out. */
 static bool is_outermost(const hl_model *m, const hl_model_stack *stack)
 {
-    hl_stack_kind above = m->stacks.row[stack->parent].kind;
-    return above == HL_STACK_ROOT || above == HL_STACK_NO_PYTHON;
+    return !m->stacks.row[stack->parent].python;
+}
+
+/* The source file of a Python frame; null for others. */
+static const hl_model_file *python_file(const hl_model *m, const hl_model_stack *stack)
+{
+    return stack->kind == HL_STACK_NATIVE ? NULL : file_of_frame(m, stack->frame);
+}
+
+/* Whether a native frame is the program's own code and not the system's: for programs without Python. */
+static bool is_own_native(const hl_model *m, const hl_model_stack *stack)
+{
+    uint32_t module = stack->frame == HL_NO_ROW ? HL_NO_ROW : m->frames.row[stack->frame].module;
+    const char *path = module == HL_NO_ROW ? "" : m->files.row[module].path;
+    static const char *const SYSTEM[] = {"/usr/lib", "/lib", "["};
+    for (size_t i = 0; i < sizeof SYSTEM / sizeof *SYSTEM; i++)
+        if (strncmp(path, SYSTEM[i], strlen(SYSTEM[i])) == 0)
+            return false;
+    return *path != '\0';
+}
+
+/* A stack that no Python frame is on, of a native frame. In a program with Python it is not worth a line: that is what runs
+ * the interpreter, or a thread that has none of it. In one without, it is the innermost frame of the program's own. */
+static uint32_t native_site(const hl_model *m, const hl_model_stack *stack)
+{
+    if (!m->native_only)
+        return HL_SITE_NO_PYTHON;
+    return stack->parent == 0 || is_own_native(m, stack) ? stack->leaf : m->stacks.row[stack->parent].yours;
 }
 
 /* The file of each stack's outermost frame, null where there is none. */
@@ -50,7 +77,7 @@ static void find_outermost(const hl_model *m, const hl_model_file **outermost)
 {
     for (uint32_t i = 1; i < m->stacks.n; i++) {
         const hl_model_stack *stack = &m->stacks.row[i];
-        outermost[i] = is_outermost(m, stack) ? file_of_frame(m, stack->frame) : outermost[stack->parent];
+        outermost[i] = is_outermost(m, stack) ? python_file(m, stack) : outermost[stack->parent];
     }
 }
 
@@ -63,7 +90,7 @@ static int choose_yours(hl_model *m, const hl_model_file *const *outermost)
         return -ENOMEM;
     uint64_t sum[HL_ORIGIN_NATIVE + 1] = {0}, total = 0;
     for (uint32_t i = 1; i < m->stacks.n; i++) {
-        const hl_model_file *file = file_of_frame(m, m->stacks.row[i].frame);
+        const hl_model_file *file = python_file(m, &m->stacks.row[i]);
         origins[i] = origins[m->stacks.row[i].parent];
         if (file && outermost[i] && !is_startup(outermost[i]) && (!is_made_up(file) || file == outermost[i]))
             origins[i] |= (unsigned char)(1u << file->origin);
@@ -86,7 +113,7 @@ static int choose_yours(hl_model *m, const hl_model_file *const *outermost)
  * is the library's; what is passed with -c is the user's. */
 static bool is_yours(const hl_model *m, const hl_model_stack *stack, const hl_model_file *outermost)
 {
-    const hl_model_file *file = file_of_frame(m, stack->frame);
+    const hl_model_file *file = python_file(m, stack);
     if (!file || file->origin != m->yours || stack->kind == HL_STACK_DEEPER)
         return false;
     if (m->yours != HL_ORIGIN_USER)
@@ -101,6 +128,9 @@ int hl_charge_stacks(loader *l)
     if (!outermost)
         return -ENOMEM;
     find_outermost(m, outermost);
+    m->native_only = true;
+    for (uint32_t i = 0; i < m->stacks.n && m->native_only; i++)
+        m->native_only = !m->stacks.row[i].python;
     int error = choose_yours(m, outermost);
     for (uint32_t i = 0; i < m->stacks.n && !error; i++) {
         hl_model_stack *stack = &m->stacks.row[i];
@@ -109,7 +139,7 @@ int hl_charge_stacks(loader *l)
             stack->leaf = stack->yours = HL_SITE_NO_PYTHON;
             continue;
         }
-        if (stack->kind == HL_STACK_DEEPER && parent->kind == HL_STACK_PYTHON && parent->frame != HL_NO_ROW) {
+        if (stack->kind == HL_STACK_DEEPER && parent->frame != HL_NO_ROW) {
             const hl_model_frame *frame = &m->frames.row[parent->frame];
             stack->leaf = hl_site_of(l, HL_SITE_DEEPER, frame->function, frame->line);
         } else if (stack->frame != HL_NO_ROW) {
@@ -122,6 +152,8 @@ int hl_charge_stacks(loader *l)
             stack->yours = stack->leaf;
         else if (!is_outermost(m, stack))
             stack->yours = parent->yours;
+        else if (stack->kind == HL_STACK_NATIVE)
+            stack->yours = native_site(m, stack);
         else
             stack->yours = outermost[i] && is_startup(outermost[i]) ? HL_SITE_STARTUP : stack->leaf;
     }

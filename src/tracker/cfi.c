@@ -79,22 +79,49 @@ static uint64_t pointer_of(bytes *b, uint8_t encoding, uint64_t data)
 {
     uint64_t place = (uint64_t)b->at, value;
     switch (encoding & ENCODED_FORM) {
-    case 0x00: value = fixed(b, 8); break;
-    case 0x01: value = uleb(b); break;
-    case 0x02: value = fixed(b, 2); break;
-    case 0x03: value = fixed(b, 4); break;
-    case 0x04: value = fixed(b, 8); break;
-    case 0x09: value = (uint64_t)sleb(b); break;
-    case 0x0a: value = (uint64_t)fixed_signed(b, 2); break;
-    case 0x0b: value = (uint64_t)fixed_signed(b, 4); break;
-    case 0x0c: value = fixed(b, 8); break;
-    default: b->broken = true; return 0;
+    case 0x00:
+        value = fixed(b, 8);
+        break;
+    case 0x01:
+        value = uleb(b);
+        break;
+    case 0x02:
+        value = fixed(b, 2);
+        break;
+    case 0x03:
+        value = fixed(b, 4);
+        break;
+    case 0x04:
+        value = fixed(b, 8);
+        break;
+    case 0x09:
+        value = (uint64_t)sleb(b);
+        break;
+    case 0x0a:
+        value = (uint64_t)fixed_signed(b, 2);
+        break;
+    case 0x0b:
+        value = (uint64_t)fixed_signed(b, 4);
+        break;
+    case 0x0c:
+        value = fixed(b, 8);
+        break;
+    default:
+        b->broken = true;
+        return 0;
     }
     switch (encoding & ENCODED_BASE) {
-    case 0x00: break;
-    case 0x10: value += place; break;
-    case 0x30: value += data; break;
-    default: b->broken = true; return 0;
+    case 0x00:
+        break;
+    case 0x10:
+        value += place;
+        break;
+    case 0x30:
+        value += data;
+        break;
+    default:
+        b->broken = true;
+        return 0;
     }
     return value;
 }
@@ -154,16 +181,24 @@ static bool read_common(const hl_cfi *cfi, const uint8_t *at, common *c)
         bytes data = {from, from + length, false};
         for (; *augmentation; augmentation++) {
             switch (*augmentation) {
-            case 'R': c->encoding = (uint8_t)fixed(&data, 1); break;
-            case 'L': fixed(&data, 1); break;
-            case 'S': c->is_signal = true; break;
-            case 'B': break; /* which key signs return addresses */
+            case 'R':
+                c->encoding = (uint8_t)fixed(&data, 1);
+                break;
+            case 'L':
+                fixed(&data, 1);
+                break;
+            case 'S':
+                c->is_signal = true;
+                break;
+            case 'B':
+                break; /* which key signs return addresses */
             case 'P': {
                 uint8_t encoding = (uint8_t)fixed(&data, 1);
                 pointer_of(&data, encoding & 0x0f, 0);
                 break;
             }
-            default: return false;
+            default:
+                return false;
             }
         }
         if (data.broken)
@@ -276,16 +311,21 @@ static bool run(const common *c, bytes b, uint64_t location, uint64_t pc, const 
             if (location > pc)
                 return true;
             continue;
-        case 0x80: set(s, low, HL_CFI_AT, scaled(c, uleb(&b))); continue;
+        case 0x80:
+            set(s, low, HL_CFI_AT, scaled(c, uleb(&b)));
+            continue;
         case 0xc0:
             if (rule_for(s, low))
                 *rule_for(s, low) = low == HL_CFI_RA ? initial->ra : initial->fp;
             continue;
-        default: break;
+        default:
+            break;
         }
         switch (op) {
-        case 0x00: break;                                      /* nop */
-        case 0x01: location = pointer_of(&b, c->encoding, 0); /* set_loc */
+        case 0x00:
+            break; /* nop */
+        case 0x01:
+            location = pointer_of(&b, c->encoding, 0); /* set_loc */
             if (location > pc)
                 return true;
             break;
@@ -296,16 +336,24 @@ static bool run(const common *c, bytes b, uint64_t location, uint64_t pc, const 
             if (location > pc)
                 return true;
             break;
-        case 0x05: reg = uleb(&b), set(s, reg, HL_CFI_AT, scaled(c, uleb(&b))); break; /* offset_extended */
-        case 0x06:                                                                     /* restore_extended */
+        case 0x05:
+            reg = uleb(&b), set(s, reg, HL_CFI_AT, scaled(c, uleb(&b)));
+            break; /* offset_extended */
+        case 0x06: /* restore_extended */
             reg = uleb(&b);
             if (rule_for(s, reg))
                 *rule_for(s, reg) = reg == HL_CFI_RA ? initial->ra : initial->fp;
             break;
-        case 0x07: set(s, uleb(&b), HL_CFI_UNDEFINED, 0); break;
-        case 0x08: set(s, uleb(&b), HL_CFI_SAME, 0); break;
-        case 0x09: reg = uleb(&b), uleb(&b), set(s, reg, HL_CFI_UNKNOWN, 0); break; /* register */
-        case 0x0a:                                                                  /* remember_state */
+        case 0x07:
+            set(s, uleb(&b), HL_CFI_UNDEFINED, 0);
+            break;
+        case 0x08:
+            set(s, uleb(&b), HL_CFI_SAME, 0);
+            break;
+        case 0x09:
+            reg = uleb(&b), uleb(&b), set(s, reg, HL_CFI_UNKNOWN, 0);
+            break; /* register */
+        case 0x0a: /* remember_state */
             if (depth == REMEMBERED)
                 return false;
             remembered[depth++] = *s;
@@ -319,9 +367,15 @@ static bool run(const common *c, bytes b, uint64_t location, uint64_t pc, const 
             s->cfa_register = (unsigned)uleb(&b);
             s->cfa = (hl_cfi_rule){.how = HL_CFI_IS, .offset = (int64_t)uleb(&b)};
             break;
-        case 0x0d: s->cfa_register = (unsigned)uleb(&b); break;    /* def_cfa_register */
-        case 0x0e: s->cfa.offset = (int64_t)uleb(&b); break;       /* def_cfa_offset */
-        case 0x0f: s->cfa = expression_of(&b, HL_CFI_IS_RESULT); break; /* def_cfa_expression */
+        case 0x0d:
+            s->cfa_register = (unsigned)uleb(&b);
+            break; /* def_cfa_register */
+        case 0x0e:
+            s->cfa.offset = (int64_t)uleb(&b);
+            break; /* def_cfa_offset */
+        case 0x0f:
+            s->cfa = expression_of(&b, HL_CFI_IS_RESULT);
+            break; /* def_cfa_expression */
         case 0x10:
         case 0x16: { /* expression, val_expression */
             reg = uleb(&b);
@@ -330,18 +384,32 @@ static bool run(const common *c, bytes b, uint64_t location, uint64_t pc, const 
                 *rule_for(s, reg) = rule;
             break;
         }
-        case 0x11: reg = uleb(&b), set(s, reg, HL_CFI_AT, scaled(c, (uint64_t)sleb(&b))); break; /* offset_extended_sf */
-        case 0x12:                                                                               /* def_cfa_sf */
+        case 0x11:
+            reg = uleb(&b), set(s, reg, HL_CFI_AT, scaled(c, (uint64_t)sleb(&b)));
+            break; /* offset_extended_sf */
+        case 0x12: /* def_cfa_sf */
             s->cfa_register = (unsigned)uleb(&b);
             s->cfa = (hl_cfi_rule){.how = HL_CFI_IS, .offset = scaled(c, (uint64_t)sleb(&b))};
             break;
-        case 0x13: s->cfa.offset = scaled(c, (uint64_t)sleb(&b)); break;                 /* def_cfa_offset_sf */
-        case 0x14: reg = uleb(&b), set(s, reg, HL_CFI_IS, scaled(c, uleb(&b))); break;   /* val_offset */
-        case 0x15: reg = uleb(&b), set(s, reg, HL_CFI_IS, scaled(c, (uint64_t)sleb(&b))); break;
-        case 0x2d: break;                                                                /* aarch64: negate_ra_state */
-        case 0x2e: uleb(&b); break;                                                      /* GNU_args_size */
-        case 0x2f: reg = uleb(&b), set(s, reg, HL_CFI_AT, -scaled(c, uleb(&b))); break;  /* GNU_negative_offset_extended */
-        default: return false;
+        case 0x13:
+            s->cfa.offset = scaled(c, (uint64_t)sleb(&b));
+            break; /* def_cfa_offset_sf */
+        case 0x14:
+            reg = uleb(&b), set(s, reg, HL_CFI_IS, scaled(c, uleb(&b)));
+            break; /* val_offset */
+        case 0x15:
+            reg = uleb(&b), set(s, reg, HL_CFI_IS, scaled(c, (uint64_t)sleb(&b)));
+            break;
+        case 0x2d:
+            break; /* aarch64: negate_ra_state */
+        case 0x2e:
+            uleb(&b);
+            break; /* GNU_args_size */
+        case 0x2f:
+            reg = uleb(&b), set(s, reg, HL_CFI_AT, -scaled(c, uleb(&b)));
+            break; /* GNU_negative_offset_extended */
+        default:
+            return false;
         }
     }
     return !b.broken;
@@ -398,8 +466,8 @@ static bool load(const hl_cfi_stack *stack, uint64_t address, uint64_t *value)
 }
 
 /* DWARF expressions, as far as frames use them (DWARF 5, 2.5). `first` is pushed before: the CFA, for saved registers. */
-static bool evaluate(const hl_cfi_rule *rule, const hl_cfi_stack *stack, const hl_cfi_registers *r, const uint64_t *first,
-                     uint64_t *result)
+static bool evaluate(const hl_cfi_rule *rule, const hl_cfi_stack *stack, const hl_cfi_registers *r,
+                     const uint64_t *first, uint64_t *result)
 {
     enum { ROOM = 16, MOST_STEPS = 200 };
     uint64_t values[ROOM];
@@ -427,7 +495,7 @@ static bool evaluate(const hl_cfi_rule *rule, const hl_cfi_stack *stack, const h
                 return false;
         } else {
             unsigned wanted = op == 0x06 || op == 0x12 || op == 0x13 || op == 0x1f || op == 0x20 || op == 0x23 ? 1
-                              : (op >= 0x16 && op <= 0x2e) || op == 0x14                                        ? 2
+                              : (op >= 0x16 && op <= 0x2e) || op == 0x14                                       ? 2
                                                                                                                : 0;
             if (n < wanted)
                 return false;
@@ -440,38 +508,100 @@ static bool evaluate(const hl_cfi_rule *rule, const hl_cfi_stack *stack, const h
                 break;
             case 0x03:
             case 0x0e:
-            case 0x0f: value = fixed(&b, 8); break;
-            case 0x08: value = fixed(&b, 1); break;
-            case 0x09: value = (uint64_t)fixed_signed(&b, 1); break;
-            case 0x0a: value = fixed(&b, 2); break;
-            case 0x0b: value = (uint64_t)fixed_signed(&b, 2); break;
-            case 0x0c: value = fixed(&b, 4); break;
-            case 0x0d: value = (uint64_t)fixed_signed(&b, 4); break;
-            case 0x10: value = uleb(&b); break;
-            case 0x11: value = (uint64_t)sleb(&b); break;
-            case 0x12: value = a; break;           /* dup */
-            case 0x13: n--; continue;              /* drop */
-            case 0x14: value = c; break;           /* over */
-            case 0x16: values[n - 1] = c, values[n - 2] = a; continue; /* swap */
-            case 0x1a: value = c & a, n -= 2; break;
-            case 0x1c: value = c - a, n -= 2; break;
-            case 0x1e: value = c * a, n -= 2; break;
-            case 0x1f: value = -a, n--; break;
-            case 0x20: value = ~a, n--; break;
-            case 0x21: value = c | a, n -= 2; break;
-            case 0x22: value = c + a, n -= 2; break;
-            case 0x23: value = a + uleb(&b), n--; break;
-            case 0x24: value = a < 64 ? c << a : 0, n -= 2; break;
-            case 0x25: value = a < 64 ? c >> a : 0, n -= 2; break;
-            case 0x27: value = c ^ a, n -= 2; break;
-            case 0x29: value = c == a, n -= 2; break;
-            case 0x2a: value = (int64_t)c >= (int64_t)a, n -= 2; break;
-            case 0x2b: value = (int64_t)c > (int64_t)a, n -= 2; break;
-            case 0x2c: value = (int64_t)c <= (int64_t)a, n -= 2; break;
-            case 0x2d: value = (int64_t)c < (int64_t)a, n -= 2; break;
-            case 0x2e: value = c != a, n -= 2; break;
-            case 0x96: continue; /* nop */
-            default: return false;
+            case 0x0f:
+                value = fixed(&b, 8);
+                break;
+            case 0x08:
+                value = fixed(&b, 1);
+                break;
+            case 0x09:
+                value = (uint64_t)fixed_signed(&b, 1);
+                break;
+            case 0x0a:
+                value = fixed(&b, 2);
+                break;
+            case 0x0b:
+                value = (uint64_t)fixed_signed(&b, 2);
+                break;
+            case 0x0c:
+                value = fixed(&b, 4);
+                break;
+            case 0x0d:
+                value = (uint64_t)fixed_signed(&b, 4);
+                break;
+            case 0x10:
+                value = uleb(&b);
+                break;
+            case 0x11:
+                value = (uint64_t)sleb(&b);
+                break;
+            case 0x12:
+                value = a;
+                break; /* dup */
+            case 0x13:
+                n--;
+                continue; /* drop */
+            case 0x14:
+                value = c;
+                break; /* over */
+            case 0x16:
+                values[n - 1] = c, values[n - 2] = a;
+                continue; /* swap */
+            case 0x1a:
+                value = c & a, n -= 2;
+                break;
+            case 0x1c:
+                value = c - a, n -= 2;
+                break;
+            case 0x1e:
+                value = c * a, n -= 2;
+                break;
+            case 0x1f:
+                value = -a, n--;
+                break;
+            case 0x20:
+                value = ~a, n--;
+                break;
+            case 0x21:
+                value = c | a, n -= 2;
+                break;
+            case 0x22:
+                value = c + a, n -= 2;
+                break;
+            case 0x23:
+                value = a + uleb(&b), n--;
+                break;
+            case 0x24:
+                value = a < 64 ? c << a : 0, n -= 2;
+                break;
+            case 0x25:
+                value = a < 64 ? c >> a : 0, n -= 2;
+                break;
+            case 0x27:
+                value = c ^ a, n -= 2;
+                break;
+            case 0x29:
+                value = c == a, n -= 2;
+                break;
+            case 0x2a:
+                value = (int64_t)c >= (int64_t)a, n -= 2;
+                break;
+            case 0x2b:
+                value = (int64_t)c > (int64_t)a, n -= 2;
+                break;
+            case 0x2c:
+                value = (int64_t)c <= (int64_t)a, n -= 2;
+                break;
+            case 0x2d:
+                value = (int64_t)c < (int64_t)a, n -= 2;
+                break;
+            case 0x2e:
+                value = c != a, n -= 2;
+                break;
+            case 0x96:
+                continue; /* nop */
+            default:
+                return false;
             }
         }
         if (n == ROOM)
@@ -490,15 +620,22 @@ static bool restore(const hl_cfi_rule *rule, const hl_cfi_stack *stack, const hl
 {
     uint64_t at;
     switch (rule->how) {
-    case HL_CFI_SAME: return true;
-    case HL_CFI_AT: at = cfa + (uint64_t)rule->offset; break;
-    case HL_CFI_IS: *value = cfa + (uint64_t)rule->offset; return true;
+    case HL_CFI_SAME:
+        return true;
+    case HL_CFI_AT:
+        at = cfa + (uint64_t)rule->offset;
+        break;
+    case HL_CFI_IS:
+        *value = cfa + (uint64_t)rule->offset;
+        return true;
     case HL_CFI_AT_RESULT:
         if (!evaluate(rule, stack, r, &cfa, &at))
             return false;
         break;
-    case HL_CFI_IS_RESULT: return evaluate(rule, stack, r, &cfa, value);
-    default: return false;
+    case HL_CFI_IS_RESULT:
+        return evaluate(rule, stack, r, &cfa, value);
+    default:
+        return false;
     }
     *place = at;
     return load(stack, at, value);

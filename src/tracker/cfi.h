@@ -27,13 +27,13 @@ typedef struct hl_cfi {
 } hl_cfi;
 
 typedef enum hl_cfi_how {
-    HL_CFI_SAME,       /* the register is what it was */
-    HL_CFI_UNDEFINED,  /* it has no value: of the return address, this is the outermost frame */
-    HL_CFI_AT,         /* saved at CFA + offset */
-    HL_CFI_IS,         /* is CFA + offset */
-    HL_CFI_AT_RESULT,  /* saved where the expression says */
-    HL_CFI_IS_RESULT,  /* is what the expression says */
-    HL_CFI_UNKNOWN,    /* by a register that is not followed */
+    HL_CFI_SAME,      /* the register is what it was */
+    HL_CFI_UNDEFINED, /* it has no value: of the return address, this is the outermost frame */
+    HL_CFI_AT,        /* saved at CFA + offset */
+    HL_CFI_IS,        /* is CFA + offset */
+    HL_CFI_AT_RESULT, /* saved where the expression says */
+    HL_CFI_IS_RESULT, /* is what the expression says */
+    HL_CFI_UNKNOWN,   /* by a register that is not followed */
 } hl_cfi_how;
 
 typedef struct hl_cfi_rule {
@@ -48,7 +48,7 @@ typedef struct hl_cfi_row {
     uint64_t begin, end; /* of the function, or of the part of one */
     unsigned cfa_register;
     hl_cfi_rule cfa, ra, fp;
-    bool is_signal; /* the frame of a signal handler's return: its caller was interrupted, not calling */
+    bool is_signal;    /* the frame of a signal handler's return: its caller was interrupted, not calling */
     const uint8_t *to; /* where expressions may be read up to */
 } hl_cfi_row;
 

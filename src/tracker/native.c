@@ -377,8 +377,7 @@ static HL_COLD uint64_t python_alone(hl_wire_writer *w, uint64_t python_node)
 static uint64_t walk_merged(hl_wire_writer *w, bool epoch_changed)
 {
     uint64_t *frame = __builtin_frame_address(0);
-    uint64_t python_node =
-        hl_native.python_walk ? hl_native.python_walk(w, epoch_changed) : hl_tracker.live.root;
+    uint64_t python_node = hl_native.python_walk ? hl_native.python_walk(w, epoch_changed) : hl_tracker.live.root;
     hl_native_memory *memory = memory_of(w);
     if (HL_UNLIKELY(!memory))
         return python_alone(w, python_node);

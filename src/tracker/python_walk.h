@@ -196,7 +196,8 @@ static HL_ALWAYS uint64_t hl_walk_rest_of(hl_wire_writer *w, char *leaf, bool st
         memory->depth = 0;
         atomic_signal_fence(memory_order_seq_cst);
         top->instruction = hl_walk_instruction(leaf, L);
-        top->node = hl_walk_counts(top, L) ? hl_wire_mix(top->parent, hl_walk_identity(top, L), top->version) : top->parent;
+        top->node =
+            hl_walk_counts(top, L) ? hl_wire_mix(top->parent, hl_walk_identity(top, L), top->version) : top->parent;
         return hl_walk_done(w, memory, (uint32_t)j + 1, strict);
     }
 

@@ -21,9 +21,9 @@ enum { RULES = 1 << 14, PROBES = 2, GENERATION_SHIFT = 48 };
 enum { RULE_NONE, RULE_PLAIN, RULE_OUTERMOST, RULE_FULL, RULE_FRAME_POINTER };
 enum {
     RULE_BY_FP = 1 << 3,
-    RULE_CFA_SHIFT = 4,  /* 28 bits, signed, bytes */
-    RULE_PC_SHIFT = 32,  /* 12 bits, signed, words */
-    RULE_FP_SHIFT = 44,  /* 20 bits, signed, words; 0: kept */
+    RULE_CFA_SHIFT = 4, /* 28 bits, signed, bytes */
+    RULE_PC_SHIFT = 32, /* 12 bits, signed, words */
+    RULE_FP_SHIFT = 44, /* 20 bits, signed, words; 0: kept */
 };
 
 static struct {
@@ -114,7 +114,10 @@ static bool section_of(const hl_object *object, hl_cfi *cfi)
 
 /* --------------------------------------------------------------------------------------------------------- rules */
 
-static bool fits(int64_t value, unsigned bits) { return value >= -(INT64_C(1) << (bits - 1)) && value < INT64_C(1) << (bits - 1); }
+static bool fits(int64_t value, unsigned bits)
+{
+    return value >= -(INT64_C(1) << (bits - 1)) && value < INT64_C(1) << (bits - 1);
+}
 
 static uint64_t field(int64_t value, unsigned bits, unsigned shift)
 {
@@ -127,8 +130,8 @@ static uint64_t packed(const hl_cfi_row *row)
     if (row->ra.how == HL_CFI_UNDEFINED)
         return RULE_OUTERMOST;
     int64_t pc = row->ra.offset, fp = row->fp.how == HL_CFI_AT ? row->fp.offset : 0;
-    if (row->is_signal || row->cfa.how != HL_CFI_IS || !fits(row->cfa.offset, 28) || row->ra.how != HL_CFI_AT || pc % 8 ||
-        !fits(pc / 8, 12) || fp % 8 || !fits(fp / 8, 20) ||
+    if (row->is_signal || row->cfa.how != HL_CFI_IS || !fits(row->cfa.offset, 28) || row->ra.how != HL_CFI_AT ||
+        pc % 8 || !fits(pc / 8, 12) || fp % 8 || !fits(fp / 8, 20) ||
         !(row->fp.how == HL_CFI_SAME || (row->fp.how == HL_CFI_AT && fp != 0)))
         return RULE_FULL;
     return RULE_PLAIN | (row->cfa_register == HL_CFI_FP ? RULE_BY_FP : 0) | field(row->cfa.offset, 28, RULE_CFA_SHIFT) |

@@ -16,8 +16,8 @@
 
 /* A loaded object, or what stands for one. `from` tells it from others that are loaded at the same time. */
 typedef struct hl_object {
-    uint64_t from, to; /* its addresses */
-    const char *path;  /* as the loader has it; "": the program itself */
+    uint64_t from, to;     /* its addresses */
+    const char *path;      /* as the loader has it; "": the program itself */
     const uint8_t *header; /* .eh_frame_hdr; NULL: there is none */
 } hl_object;
 

@@ -62,7 +62,9 @@ def test_a_recording_without_the_call_is_as_exact(heapline, python, deny, call, 
     assert all(row["recorded"] == "objects" and row["lost"] == 0 for row in rows)
 
 
-@pytest.mark.parametrize(("call", "error"), [("memfd_create", "ENOSYS"), ("memfd_create", "EPERM"), ("clone3", "EPERM")])
+@pytest.mark.parametrize(
+    ("call", "error"), [("memfd_create", "ENOSYS"), ("memfd_create", "EPERM"), ("clone3", "EPERM")]
+)
 def test_what_a_recording_cannot_do_without_is_refused_in_one_line(heapline, python, deny, call, error):
     (heapline.folder / "program.py").write_text(PROGRAM)
     finished = heapline("run", "-o", "x.heapline", "--python", python.path, "program.py", prefix=deny(call, error))

@@ -73,7 +73,9 @@ def collector_of(run) -> int:
 
 def test_a_collector_that_dies_early_leaves_half_of_the_recording(heapline):
     """Not only what was there at the very beginning: checkpoints come early at first."""
-    run = heapline.start("import time\nkept = []\nfor _ in range(300):\n    kept.append(bytes(100000))\n    time.sleep(0.01)\n")
+    run = heapline.start(
+        "import time\nkept = []\nfor _ in range(300):\n    kept.append(bytes(100000))\n    time.sleep(0.01)\n"
+    )
     deadline = time.time() + 20
     while not run.path.exists() and time.time() < deadline:
         time.sleep(0.01)

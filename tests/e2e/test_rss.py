@@ -33,7 +33,9 @@ def test_a_peak_between_two_samples_is_the_kernels(heapline):
 
 
 def test_a_peak_right_before_sigkill_is_the_kernels(heapline):
-    code = "    import os, signal\n    spike(200)\n    print(peak(), flush=True)\n    os.kill(os.getpid(), signal.SIGKILL)"
+    code = (
+        "    import os, signal\n    spike(200)\n    print(peak(), flush=True)\n    os.kill(os.getpid(), signal.SIGKILL)"
+    )
     profile = heapline.run(SPIKE + code, check=False)
     assert profile.exit == -9, profile.finished
     told = int(profile.stdout)
@@ -89,7 +91,11 @@ def test_pss_is_empty_where_it_was_not_sampled(heapline):
     database.commit()
     database.close()
     points = heapline.profile(path).json("timeline")["points"]
-    assert [(p["rss_bytes"], p["pss_bytes"]) for p in points][1:] == [(60 * MB, 59 * MB), (16 * MB, None), (16 * MB, None)]
+    assert [(p["rss_bytes"], p["pss_bytes"]) for p in points][1:] == [
+        (60 * MB, 59 * MB),
+        (16 * MB, None),
+        (16 * MB, None),
+    ]
 
 
 def test_memory_is_divided_after_it_has_been_touched(heapline):

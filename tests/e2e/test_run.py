@@ -192,7 +192,11 @@ REFUSED = {
     "file exists": (["-o", "there", "app.py"], 125, "exists already"),
     "no such folder": (["-o", "no/such/x.heapline", "app.py"], 125, "does not exist"),
     "a device": (["-f", "-o", "/dev/null", "app.py"], 125, "not a regular file"),
-    "a folder that takes no files": (["-o", "/proc/x.heapline", "app.py"], 125, "no file can be made in the folder /proc ("),
+    "a folder that takes no files": (
+        ["-o", "/proc/x.heapline", "app.py"],
+        125,
+        "no file can be made in the folder /proc (",
+    ),
     "unknown %": (["-o", "x.%q", "app.py"], 125, "%p pid"),
 }
 

@@ -141,7 +141,15 @@ def test_the_sources_need_no_function_newer_than_glibc_2_17(heapline_binary):
 def test_the_check_of_release_wheels_tells_good_from_bad(wheel, tmp_path):
     def check(glibc, path):
         return subprocess.run(
-            [sys.executable, ROOT / "tools" / "wheel_check.py", "--glibc", glibc, "--processor", platform.machine(), path],
+            [
+                sys.executable,
+                ROOT / "tools" / "wheel_check.py",
+                "--glibc",
+                glibc,
+                "--processor",
+                platform.machine(),
+                path,
+            ],
             capture_output=True,
             text=True,
         )

@@ -71,8 +71,8 @@ static void describe(const char *what, const walked *w, unsigned from)
     for (unsigned i = from > 2 ? from - 2 : 0; i < w->n && i < from + 4; i++) {
         Dl_info info = {0};
         dladdr((void *)w->pc[i], &info);
-        fprintf(stderr, "  %s %2u pc %#lx sp %#lx %s+%#lx %s\n", what, i, (unsigned long)w->pc[i], (unsigned long)w->sp[i],
-                info.dli_fname ? info.dli_fname : "?",
+        fprintf(stderr, "  %s %2u pc %#lx sp %#lx %s+%#lx %s\n", what, i, (unsigned long)w->pc[i],
+                (unsigned long)w->sp[i], info.dli_fname ? info.dli_fname : "?",
                 info.dli_fbase ? (unsigned long)(w->pc[i] - (uint64_t)info.dli_fbase) : 0,
                 info.dli_sname ? info.dli_sname : "");
     }
@@ -94,7 +94,8 @@ static __attribute__((noinline)) void check(uint64_t caller_sp)
     while (b < theirs->n && theirs->sp[b] < caller_sp)
         b++;
     unsigned i = 0;
-    while (a + i < ours->n && b + i < theirs->n && ours->pc[a + i] == theirs->pc[b + i] && ours->sp[a + i] == theirs->sp[b + i])
+    while (a + i < ours->n && b + i < theirs->n && ours->pc[a + i] == theirs->pc[b + i] &&
+           ours->sp[a + i] == theirs->sp[b + i])
         i++;
     checked++;
     frames += i;
@@ -150,7 +151,9 @@ __attribute__((destructor)) static void report(void)
     const char *out = getenv("UNWINDCHECK_OUT");
     FILE *f = out ? fopen(out, "a") : stderr;
     if (f)
-        fprintf(f, "{\"calls\": %lu, \"checked\": %lu, \"frames\": %lu, \"different\": %lu, \"libgcc_shorter\": %lu, \"longest\": %lu}\n",
+        fprintf(f,
+                "{\"calls\": %lu, \"checked\": %lu, \"frames\": %lu, \"different\": %lu, \"libgcc_shorter\": %lu, "
+                "\"longest\": %lu}\n",
                 calls, checked, frames, different, shorter, longest);
     if (out && f)
         fclose(f);
