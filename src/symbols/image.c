@@ -1,0 +1,178 @@
+/*
+ * image.c - opens ELF files, and finds the separate one that has an object's debug information. Runs in the worker.
+ *
+ * Where distributions put those: DEBUG/.build-id/ab/cdef.debug, and for .gnu_debuglink the object's folder, its .debug, and
+ * DEBUG with the object's folder behind it (GDB manual, "Separate Debug Files"). What dwz has moved to a file of several
+ * objects (.gnu_debugaltlink) libdw finds itself.
+ */
+#include "object.h"
+
+#include <elfutils/libdwelf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <gelf.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+enum { PAGE_BYTES = 4096 };
+
+static void read_build_id(hl_image *image)
+{
+    const void *id = NULL;
+    ssize_t bytes = dwelf_elf_gnu_build_id(image->elf, &id);
+    if (bytes <= 0 || bytes > HL_BUILD_ID_MOST)
+        return;
+    for (ssize_t i = 0; i < bytes; i++)
+        snprintf(image->build_id + 2 * i, 3, "%02x", ((const unsigned char *)id)[i]);
+}
+
+static bool read_base(hl_image *image)
+{
+    size_t headers;
+    bool is_found = false;
+    if (elf_getphdrnum(image->elf, &headers))
+        return false;
+    for (size_t i = 0; i < headers; i++) {
+        GElf_Phdr header;
+        if (!gelf_getphdr(image->elf, (int)i, &header))
+            break;
+        uint64_t page = header.p_vaddr & ~(uint64_t)(PAGE_BYTES - 1);
+        if (header.p_type == PT_LOAD && (!is_found || page < image->base)) {
+            image->base = page;
+            is_found = true;
+        }
+    }
+    return is_found;
+}
+
+int hl_image_open(hl_image *image, const char *path)
+{
+    struct stat st;
+    *image = (hl_image){.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY)};
+    if (image->fd < 0)
+        return -errno;
+    snprintf(image->path, sizeof image->path, "%s", path);
+    if (fstat(image->fd, &st) == 0 && S_ISREG(st.st_mode) && elf_version(EV_CURRENT) != EV_NONE)
+        image->elf = elf_begin(image->fd, ELF_C_READ_MMAP, NULL);
+    if (!image->elf || elf_kind(image->elf) != ELF_K_ELF || !read_base(image)) {
+        hl_image_close(image);
+        return -ENOEXEC;
+    }
+    image->device = st.st_dev;
+    image->inode = st.st_ino;
+    image->changed_s = st.st_ctim.tv_sec;
+    read_build_id(image);
+    return 0;
+}
+
+void hl_image_close(hl_image *image)
+{
+    if (image->elf)
+        elf_end(image->elf);
+    if (image->elf || image->fd > 0)
+        close(image->fd);
+    image->elf = NULL;
+    image->fd = -1;
+}
+
+bool hl_image_has_section(const hl_image *image, const char *name, const char *other_name)
+{
+    size_t names;
+    if (elf_getshdrstrndx(image->elf, &names))
+        return false;
+    for (Elf_Scn *section = NULL; (section = elf_nextscn(image->elf, section)) != NULL;) {
+        GElf_Shdr header;
+        if (!gelf_getshdr(section, &header) || header.sh_type == SHT_NOBITS || !header.sh_size)
+            continue;
+        const char *found = elf_strptr(image->elf, names, header.sh_name);
+        if (found && (strcmp(found, name) == 0 || strcmp(found, other_name) == 0))
+            return true;
+    }
+    return false;
+}
+
+static bool has_sum(const hl_image *image, uint32_t wanted)
+{
+    enum { PIECE = 1 << 16 };
+    unsigned char *piece = malloc(PIECE);
+    uLong sum = crc32(0, NULL, 0);
+    ssize_t n = -1;
+    if (piece) {
+        for (off_t at = 0; (n = pread(image->fd, piece, PIECE, at)) > 0; at += n)
+            sum = crc32(sum, piece, (uInt)n);
+    }
+    free(piece);
+    return n == 0 && sum == wanted;
+}
+
+/* Whether the file is the debug information of `image`: by build id where both have one, else by `sum` where there is one. */
+static bool is_debug_of(const hl_image *debug, const hl_image *image, const uint32_t *sum)
+{
+    if ((debug->device == image->device && debug->inode == image->inode) ||
+        !hl_image_has_section(debug, ".debug_info", ".zdebug_info"))
+        return false;
+    if (*image->build_id && *debug->build_id)
+        return strcmp(image->build_id, debug->build_id) == 0;
+    return sum && has_sum(debug, *sum);
+}
+
+__attribute__((format(printf, 4, 5))) static bool try_path(hl_image *debug, const hl_image *image, const uint32_t *sum,
+                                                           const char *format, ...)
+{
+    char path[3 * 4096];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(path, sizeof path, format, arguments);
+    va_end(arguments);
+    if (length < 0 || (size_t)length >= sizeof debug->path || hl_image_open(debug, path))
+        return false;
+    if (is_debug_of(debug, image, sum))
+        return true;
+    hl_image_close(debug);
+    return false;
+}
+
+static bool try_link(hl_image *debug, const hl_image *image, const char *root)
+{
+    GElf_Word linked_sum;
+    const char *name = dwelf_elf_gnu_debuglink(image->elf, &linked_sum);
+    if (!name || !*name || strchr(name, '/'))
+        return false;
+    uint32_t sum = linked_sum;
+    char *real = realpath(image->path, NULL);
+    bool is_found = false;
+    /* As announced, and with links resolved: /lib may be /usr/lib. */
+    const char *paths[] = {image->path, real};
+    for (int i = 0; i < 2 && !is_found; i++) {
+        const char *slash = paths[i] ? strrchr(paths[i], '/') : NULL;
+        if (!slash || (i && strcmp(paths[0], real) == 0))
+            continue;
+        int folder = (int)(slash - paths[i]);
+        is_found = try_path(debug, image, &sum, "%.*s/%s", folder, paths[i], name) ||
+                   try_path(debug, image, &sum, "%.*s/.debug/%s", folder, paths[i], name) ||
+                   try_path(debug, image, &sum, "%s%.*s/%s", root, folder, paths[i], name);
+    }
+    free(real);
+    return is_found;
+}
+
+bool hl_image_open_debug(const hl_image *image, const hl_resolve_request *request, hl_image *debug)
+{
+    const char *id = image->build_id;
+    if (strlen(id) > 2 &&
+        try_path(debug, image, NULL, "%s/.build-id/%.2s/%s.debug", request->debug_directory, id, id + 2))
+        return true;
+    if (try_link(debug, image, request->debug_directory))
+        return true;
+    if (!(request->flags & HL_RESOLVE_DEBUGINFOD) || !*id)
+        return false;
+    char *path = hl_debuginfod_find(id, request->alive, request->context);
+    bool is_found = path && try_path(debug, image, NULL, "%s", path);
+    free(path);
+    return is_found;
+}
