@@ -18,7 +18,7 @@ static bool same_text(hl_text a, hl_text b)
 static hl_text known(hl_text text) { return text.at && text.bytes ? text : (hl_text){"?", 1}; }
 
 /* Room for a text that lives as long as the dictionary. */
-static char *text_room(hl_dictionary *d, size_t bytes)
+char *hl_dictionary_room(hl_dictionary *d, size_t bytes)
 {
     enum { CHUNK = 64 << 10 };
     if (bytes > d->text_left) {
@@ -58,7 +58,7 @@ static int file_id(hl_dictionary *d, hl_text path, uint32_t *id)
     return error;
 }
 
-static int function_id(hl_dictionary *d, hl_text file, hl_text name, int32_t first_line, uint32_t *id)
+int hl_dictionary_function(hl_dictionary *d, hl_text file, hl_text name, int32_t first_line, uint32_t *id)
 {
     hl_function wanted = {.first_line = first_line, .name = known(name)};
     int error = file_id(d, file, &wanted.file);
@@ -88,9 +88,8 @@ int hl_dictionary_add_code(hl_dictionary *d, const hl_batch_code *code)
 {
     struct hl_known_code known_code = {.code = *code};
     bool native = code->python_version == 0 && code->file.at; /* one that was never sent has no name either */
-    int error = native
-                    ? file_id(d, code->file, &known_code.function) /* a loaded object: it has no function of its own */
-                    : function_id(d, code->file, code->name, code->first_line, &known_code.function);
+    int error = native ? file_id(d, code->file, &known_code.function) /* a loaded object: it has no function of its own */
+                       : hl_dictionary_function(d, code->file, code->name, code->first_line, &known_code.function);
     if (error)
         return error;
     struct hl_known_code *k = HL_ROWS_ADD(d->codes);
@@ -133,21 +132,23 @@ static int native_frame(hl_dictionary *d, const struct hl_known_code *object, ui
     while (base > path.at && base[-1] != '/')
         base--;
     size_t room = (size_t)(path.at + path.bytes - base) + 16;
-    char *name = text_room(d, room);
+    char *name = hl_dictionary_room(d, room);
     if (!name)
         return -ENOMEM;
     bool is_file = path.at[0] != '[' && path.at[0] != '(';
     int length = snprintf(name, room, is_file ? "%.*s+0x%x" : "%.*s", (int)(path.at + path.bytes - base), base, offset);
-    hl_frame frame = {.module = object->function,
-                      .position = {.line = 0, .end_line = -1, .column = -1, .end_column = -1}};
-    int error = function_id(d, path, (hl_text){name, (uint32_t)length}, 0, &frame.function);
+    hl_frame frame = {.module = object->function, .position = {.line = 0, .end_line = -1, .column = -1, .end_column = -1}};
+    int error = hl_dictionary_function(d, path, (hl_text){name, (uint32_t)length}, 0, &frame.function);
     if (error)
         return error;
     hl_frame *f = HL_ROWS_ADD(d->frames);
-    if (!f)
+    hl_nameless *nameless = f && is_file ? HL_ROWS_ADD(d->nameless) : NULL;
+    if (!f || (is_file && !nameless))
         return -ENOMEM;
     *f = frame;
     *id = (uint32_t)d->frames.n;
+    if (nameless)
+        *nameless = (hl_nameless){(uint32_t)(object - d->codes.row), offset, *id};
     return 0;
 }
 
@@ -252,6 +253,8 @@ void hl_dictionary_close(hl_dictionary *d)
         next = chunk->next;
         free(chunk);
     }
+    free(d->nameless.row);
+    free(d->renamed.row);
     hl_idmap_clear(&d->code_by_id);
     hl_idmap_clear(&d->file_by_path);
     hl_idmap_clear(&d->function_by_key);

@@ -36,6 +36,11 @@ typedef struct hl_stack { /* id: index; 0 is the root */
     uint32_t kind;        /* hl_node_kind */
 } hl_stack;
 
+typedef struct hl_nameless { /* a native frame that has no name yet */
+    uint32_t object;         /* index in codes */
+    uint32_t offset, frame;
+} hl_nameless;
+
 typedef struct hl_dictionary {
     HL_ROWS(hl_file) files;
     HL_ROWS(hl_function) functions;
@@ -47,6 +52,9 @@ typedef struct hl_dictionary {
         hl_linetable_index index; /* of a long line table, once it has been searched */
     })
     codes;
+    /* Native frames that have no names yet, and rows of `frames` that have been given some since they were last written. */
+    HL_ROWS(hl_nameless) nameless;
+    HL_ROWS(uint32_t) renamed;
     struct hl_text_chunk { /* names that the dictionary has made */
         struct hl_text_chunk *next;
         char bytes[];
@@ -61,6 +69,13 @@ void hl_dictionary_close(hl_dictionary *d);
 int hl_dictionary_forget_stacks(hl_dictionary *d); /* all but the root */
 int hl_dictionary_add_code(hl_dictionary *d, const hl_batch_code *code);
 int hl_dictionary_add_node(hl_dictionary *d, const hl_batch_node *node);
+/* The function's id, made if need be: then it keeps `file` and `name`, which must live as long as the dictionary. */
+int hl_dictionary_function(hl_dictionary *d, hl_text file, hl_text name, int32_t first_line, uint32_t *id);
+/* Room for a text that lives as long as the dictionary; null: no memory. */
+char *hl_dictionary_room(hl_dictionary *d, size_t bytes);
+/* Names native frames. What `symbols` could not look up before it was stopped is looked up the next time. */
+struct hl_symbols;
+int hl_dictionary_name_natives(hl_dictionary *d, struct hl_symbols *symbols);
 /* The stack that shows `node`; the root for a node never seen, so that no bytes get lost. */
 uint32_t hl_dictionary_stack_of(const hl_dictionary *d, uint32_t node);
 

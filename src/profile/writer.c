@@ -7,6 +7,8 @@
  */
 #include "writer.h"
 
+#include "native.h"
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,6 +16,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 static const char *const statement_sql[WRITER_STATEMENTS] = {
     [BEGIN] = "BEGIN",
@@ -354,24 +357,57 @@ static int put_functions(hl_profile_writer *w)
     return 0;
 }
 
+static int put_frame(hl_profile_writer *w, uint32_t id)
+{
+    const hl_frame *f = &w->dictionary.frames.row[id - 1];
+    row r = begin(w, PUT_FRAME);
+    put(&r, id);
+    put(&r, f->function);
+    put_signed(&r, f->position.line);
+    put_or_null(&r, f->position.end_line, f->position.end_line >= 0);
+    put_or_null(&r, f->position.column, f->position.column >= 0);
+    put_or_null(&r, f->position.end_column, f->position.end_column >= 0);
+    put_or_null(&r, f->module, f->module != 0);
+    put_or_null(&r, f->caller, f->caller != 0);
+    return store(&r);
+}
+
 static int put_frames(hl_profile_writer *w)
 {
-    for (size_t i = w->frames_written; i < w->dictionary.frames.n; i++) {
-        const hl_frame *f = &w->dictionary.frames.row[i];
-        row r = begin(w, PUT_FRAME);
-        put(&r, i + 1);
-        put(&r, f->function);
-        put_signed(&r, f->position.line);
-        put_or_null(&r, f->position.end_line, f->position.end_line >= 0);
-        put_or_null(&r, f->position.column, f->position.column >= 0);
-        put_or_null(&r, f->position.end_column, f->position.end_column >= 0);
-        put_or_null(&r, f->module, f->module != 0);
-        put_or_null(&r, f->caller, f->caller != 0);
-        int error = store(&r);
-        if (error)
-            return error;
+    int error = 0;
+    for (size_t i = w->frames_written; i < w->dictionary.frames.n && !error; i++)
+        error = put_frame(w, (uint32_t)i + 1);
+    for (size_t i = 0; i < w->dictionary.renamed.n && !error; i++)
+        error = put_frame(w, w->dictionary.renamed.row[i]);
+    return error;
+}
+
+/* ------------------------------------------------------------------------------------------------- native names */
+
+static uint64_t monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static bool is_time_up(void *context) { return monotonic_ns() > ((hl_profile_writer *)context)->symbols_until_ns; }
+
+/* While the program runs a checkpoint waits little; at the end everything gets its name, within reason. */
+static int name_natives(hl_profile_writer *w, bool final)
+{
+    enum { WHILE_RUNNING_MS = 300, AT_THE_END_MS = 60000 };
+    if (!w->dictionary.nameless.n)
+        return 0;
+    if (!w->symbols) {
+        w->symbols = hl_symbols_open(&(hl_symbols_options){
+            .began_s = (int64_t)(w->identity.start_unix_ns / 1000000000), .stop = is_time_up, .context = w});
+        if (!w->symbols)
+            return hl_writer_fail(w, -ENOMEM, "out of memory");
     }
-    return 0;
+    w->symbols_until_ns = monotonic_ns() + (uint64_t)(final ? AT_THE_END_MS : WHILE_RUNNING_MS) * 1000000;
+    int error = hl_dictionary_name_natives(&w->dictionary, w->symbols);
+    return error ? hl_writer_fail(w, error, "out of memory") : 0;
 }
 
 static int put_stacks(hl_profile_writer *w)
@@ -566,6 +602,8 @@ int hl_profile_writer_apply(hl_profile_writer *w, const hl_batch *batch)
     w->error[0] = 0;
     int error = learn(w, batch);
     if (!error)
+        error = name_natives(w, batch->meta.final);
+    if (!error)
         error = hl_writer_begin(w);
     if (!error)
         error = put_batch(w, batch);
@@ -582,6 +620,7 @@ int hl_profile_writer_apply(hl_profile_writer *w, const hl_batch *batch)
     w->files_written = w->dictionary.files.n;
     w->functions_written = w->dictionary.functions.n;
     w->frames_written = w->dictionary.frames.n;
+    w->dictionary.renamed.n = 0;
     w->stacks_written = w->dictionary.stacks.n;
     return 0;
 }
@@ -674,6 +713,7 @@ void hl_profile_writer_close(hl_profile_writer *w)
     for (int i = 0; i < WRITER_STATEMENTS; i++)
         sqlite3_finalize(w->statement[i]);
     sqlite3_close(w->db);
+    hl_symbols_close(w->symbols);
     hl_dictionary_close(&w->dictionary);
     free(w->path);
     free(w->temporary);

@@ -45,6 +45,8 @@ struct hl_profile_writer {
     hl_dictionary dictionary;
     /* How much of the dictionary's arrays the database has, committed. */
     size_t files_written, functions_written, frames_written, stacks_written;
+    struct hl_symbols *symbols; /* null until the first native frame */
+    uint64_t symbols_until_ns;  /* when looking up is interrupted, CLOCK_MONOTONIC */
     bool empty_first; /* a complete batch came and has not been committed */
     bool sources_embedded;
     hl_profile_cost *cost; /* NULL: only what batches say */

@@ -1,0 +1,110 @@
+/*
+ * natives.c - gives native frames of the dictionary their names: function, file, line, and the calls that were inlined.
+ *
+ * A frame keeps its id and its place in the stacks; its row changes, and it may get a chain of callers. So names may come
+ * any time after the frame, and a profile written before shows the place in the object instead.
+ */
+#include "dictionary.h"
+#include "native.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct naming {
+    hl_dictionary *d;
+    const hl_nameless *places; /* of one object */
+    size_t named;
+    int error;
+} naming;
+
+static hl_text kept(hl_dictionary *d, const char *text)
+{
+    size_t bytes = strlen(text);
+    char *copy = hl_dictionary_room(d, bytes + 1);
+    if (copy)
+        memcpy(copy, text, bytes + 1);
+    return (hl_text){copy, (uint32_t)bytes};
+}
+
+static int frame_of(hl_dictionary *d, const hl_native_frame *from, uint32_t module, uint32_t caller, hl_frame *frame)
+{
+    hl_text file = kept(d, *from->file ? from->file : "?"), name = kept(d, from->function);
+    if (!file.at || !name.at)
+        return -ENOMEM;
+    *frame = (hl_frame){.module = module,
+                        .caller = caller,
+                        .position = {.line = (int32_t)(from->line & INT32_MAX), .end_line = -1, .column = -1, .end_column = -1}};
+    return hl_dictionary_function(d, file, name, 0, &frame->function);
+}
+
+/* hl_symbols_found: the frames of one place, innermost first. */
+static void name(void *context, size_t index, const hl_native_frame *frames, size_t n)
+{
+    naming *now = context;
+    hl_dictionary *d = now->d;
+    uint32_t id = now->places[index].frame, caller = 0, module = d->frames.row[id - 1].module;
+    hl_frame frame;
+    for (size_t i = n; i-- > 1 && !now->error;) { /* what the innermost was inlined into */
+        now->error = frame_of(d, &frames[i], module, caller, &frame);
+        hl_frame *row = now->error ? NULL : HL_ROWS_ADD(d->frames);
+        if (row)
+            *row = frame;
+        else
+            now->error = -ENOMEM;
+        caller = (uint32_t)d->frames.n;
+    }
+    if (!now->error)
+        now->error = frame_of(d, &frames[0], module, caller, &frame);
+    uint32_t *renamed = now->error ? NULL : HL_ROWS_ADD(d->renamed);
+    if (!renamed) {
+        now->error = -ENOMEM;
+        return;
+    }
+    *renamed = id;
+    d->frames.row[id - 1] = frame;
+    now->named++;
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const hl_nameless *x = a, *y = b;
+    return x->object != y->object ? (x->object < y->object ? -1 : 1) : (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+static char *terminated(hl_text text) { return text.at ? strndup(text.at, text.bytes) : strdup(""); }
+
+int hl_dictionary_name_natives(hl_dictionary *d, hl_symbols *symbols)
+{
+    size_t n = d->nameless.n, done = 0, left = 0;
+    hl_nameless *all = d->nameless.row;
+    uint32_t *offsets = malloc((n + 1) * sizeof *offsets);
+    int error = offsets ? 0 : -ENOMEM;
+    if (n)
+        qsort(all, n, sizeof *all, by_place);
+    while (done < n && !error) {
+        size_t end = done;
+        for (; end < n && all[end].object == all[done].object; end++)
+            offsets[end - done] = all[end].offset;
+        const hl_batch_code *object = &d->codes.row[all[done].object].code;
+        char *path = terminated(object->file), *build_id = terminated(object->name);
+        naming now = {.d = d, .places = all + done};
+        int result = path && build_id
+                         ? hl_symbols_resolve(symbols, path, build_id, offsets, end - done, name, &now)
+                         : -ENOMEM;
+        free(path);
+        free(build_id);
+        error = now.error;
+        if (result == -ECANCELED) { /* this object's places stay for the next time, with those behind it */
+            memmove(all + left, all + done, (n - done) * sizeof *all);
+            left += n - done;
+            done = n;
+            break;
+        }
+        done = end;
+    }
+    if (!error)
+        d->nameless.n = left;
+    free(offsets);
+    return error;
+}
