@@ -12,7 +12,8 @@
 #include "wire.h"
 
 typedef struct hl_session_options {
-    bool python_objects, marks, native;
+    bool python_objects, marks;
+    hl_native_stacks native;
     hl_children children;
     const char *preload; /* absolute path of libheapline.so */
     uint32_t pool_bytes; /* 0: 4 MiB */

@@ -41,7 +41,7 @@ int hl_session_create(hl_session **session, int *fd, const hl_session_options *o
     s->chunks = chunks;
     s->bytes = bytes;
     s->python_objects = options->python_objects;
-    s->native = options->native;
+    s->native = (uint8_t)options->native;
     s->children = (uint8_t)options->children;
     s->marks = options->marks;
     s->wake_at = chunks / 2;

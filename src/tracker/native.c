@@ -9,6 +9,7 @@
 #include "native.h"
 
 #include "native_announce.h"
+#include "python.h"
 #include "python_private.h"
 #include "unwinder.h"
 
@@ -403,9 +404,23 @@ static uint64_t walk_merged(hl_wire_writer *w, bool epoch_changed)
     return merge(w, &walked, python_node);
 }
 
+/* An object may be gone, and another come where it was: what was learnt of its code is forgotten. dlopen needs no hook: new
+ * addresses are new. (A hook of it would change whose RPATH is searched.) */
+HL_EXPORT int dlclose(void *handle)
+{
+    hl_real_find();
+    if (!hl_tracker.real.dlclose)
+        return -1; /* no libc is without it */
+    int result = hl_tracker.real.dlclose(handle);
+    if (hl_native.on)
+        hl_unwind_forget();
+    return result;
+}
+
 void hl_native_join(void)
 {
-    if (!hl_tracker.session->native)
+    hl_native.on = hl_tracker.session->native == HL_NATIVE_ALWAYS || !hl_python_is_here();
+    if (!hl_native.on)
         return;
     hl_object own;
     hl_unwind_start();

@@ -4,6 +4,7 @@
  * Runs in the program, below hl_put_alloc, on the thread whose stack it is: the code objects belong to frames that have
  * not returned, so they are alive, and what is read of them does not change. Nothing of Python is called.
  */
+#include "native.h"
 #include "python_private.h"
 
 #include <string.h>
@@ -201,7 +202,7 @@ bool hl_python_announce_cut(hl_wire_writer *w) { return hl_node_is_known(hl_pyth
 void hl_python_announce(hl_wire_writer *w, uint32_t at)
 {
     hl_frame *frames = hl_remembered_of(w)->frames;
-    if (hl_python.gave_up || hl_tracker.session->native) /* native.c announces what it makes of these frames */
+    if (hl_python.gave_up || hl_native.on) /* native.c announces what it makes of these frames */
         return;
     uint32_t from = at;
     while (from > 0 && !hl_node_is_known(frames[from - 1].node))

@@ -240,6 +240,7 @@ void hl_real_find(void)
     NEXT(pvalloc, none);
     NEXT(pthread_setname_np, NULL);
     NEXT(quick_exit, NULL);
+    NEXT(dlclose, NULL);
 
     hl_tracker.foreign_malloc = !is_libcs((void *)(uintptr_t)actual->malloc);
     hl_tracker.realloc_mark = hl_tracker.foreign_malloc ? HL_BELOW_FOREIGN : 0;

@@ -56,6 +56,7 @@ typedef struct hl_real {
     int (*mprotect)(void *, size_t, int);
     int (*pthread_setname_np)(pthread_t, const char *);
     void (*quick_exit)(int);
+    int (*dlclose)(void *);
 } hl_real;
 
 typedef enum hl_tracker_state {

@@ -179,6 +179,12 @@ enum { HL_CODE_NATIVE = 1 };
 
 /* ------------------------------------------------------------------------------------------------------ session */
 
+/* Where stacks have C frames, too. */
+typedef enum hl_native_stacks {
+    HL_NATIVE_WITHOUT_PYTHON, /* only in processes that have no Python in them */
+    HL_NATIVE_ALWAYS,         /* also there, in one with Python's frames */
+} hl_native_stacks;
+
 typedef enum hl_children { HL_CHILDREN_NONE, HL_CHILDREN_PYTHON, HL_CHILDREN_ALL } hl_children;
 
 /* The collector's life sign is a robust futex: while it lives, `collector` holds its thread id; when it dies the kernel
@@ -192,7 +198,7 @@ typedef struct hl_session {
     uint8_t python_objects; /* PyMem domains too */
     uint8_t children;       /* hl_children */
     uint8_t marks;          /* frames may carry marks (python-stacks: the walk stops at them) */
-    uint8_t native;         /* C frames too, merged with Python's */
+    uint8_t native;         /* hl_native_stacks */
     uint32_t wake_at;       /* chunks out at which a writer wakes the collector */
     uint32_t collector_pid;
     uint32_t root_pid;  /* the program itself, once it runs; 0 before */
