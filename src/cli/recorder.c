@@ -41,8 +41,11 @@ void hl_close_from(int from)
 
 int hl_recorder_create(hl_recorder *r, const hl_record_options *o, const char *tracker, bool root_any)
 {
-    hl_session_options options = {
-        .python_objects = !o->malloc_only, .marks = true, .native = o->native ? HL_NATIVE_ALWAYS : HL_NATIVE_WITHOUT_PYTHON, .children = (hl_children)o->children, .preload = tracker};
+    hl_session_options options = {.python_objects = !o->malloc_only,
+                                  .marks = true,
+                                  .native = o->native ? HL_NATIVE_ALWAYS : HL_NATIVE_WITHOUT_PYTHON,
+                                  .children = (hl_children)o->children,
+                                  .preload = tracker};
     *r = (hl_recorder){0};
     int error = hl_session_create(&r->session, &r->session_fd, &options);
     if (error)

@@ -88,8 +88,9 @@ int hl_dictionary_add_code(hl_dictionary *d, const hl_batch_code *code)
 {
     struct hl_known_code known_code = {.code = *code};
     bool native = code->python_version == 0 && code->file.at; /* one that was never sent has no name either */
-    int error = native ? file_id(d, code->file, &known_code.function) /* a loaded object: it has no function of its own */
-                       : hl_dictionary_function(d, code->file, code->name, code->first_line, &known_code.function);
+    int error = native
+                    ? file_id(d, code->file, &known_code.function) /* a loaded object: it has no function of its own */
+                    : hl_dictionary_function(d, code->file, code->name, code->first_line, &known_code.function);
     if (error)
         return error;
     struct hl_known_code *k = HL_ROWS_ADD(d->codes);
@@ -137,7 +138,8 @@ static int native_frame(hl_dictionary *d, const struct hl_known_code *object, ui
         return -ENOMEM;
     bool is_file = path.at[0] != '[' && path.at[0] != '(';
     int length = snprintf(name, room, is_file ? "%.*s+0x%x" : "%.*s", (int)(path.at + path.bytes - base), base, offset);
-    hl_frame frame = {.module = object->function, .position = {.line = 0, .end_line = -1, .column = -1, .end_column = -1}};
+    hl_frame frame = {.module = object->function,
+                      .position = {.line = 0, .end_line = -1, .column = -1, .end_column = -1}};
     int error = hl_dictionary_function(d, path, (hl_text){name, (uint32_t)length}, 0, &frame.function);
     if (error)
         return error;

@@ -32,9 +32,10 @@ static int frame_of(hl_dictionary *d, const hl_native_frame *from, uint32_t modu
     hl_text file = kept(d, *from->file ? from->file : "?"), name = kept(d, from->function);
     if (!file.at || !name.at)
         return -ENOMEM;
-    *frame = (hl_frame){.module = module,
-                        .caller = caller,
-                        .position = {.line = (int32_t)(from->line & INT32_MAX), .end_line = -1, .column = -1, .end_column = -1}};
+    *frame = (hl_frame){
+        .module = module,
+        .caller = caller,
+        .position = {.line = (int32_t)(from->line & INT32_MAX), .end_line = -1, .column = -1, .end_column = -1}};
     return hl_dictionary_function(d, file, name, 0, &frame->function);
 }
 
@@ -69,7 +70,8 @@ static void name(void *context, size_t index, const hl_native_frame *frames, siz
 static int by_place(const void *a, const void *b)
 {
     const hl_nameless *x = a, *y = b;
-    return x->object != y->object ? (x->object < y->object ? -1 : 1) : (x->offset > y->offset) - (x->offset < y->offset);
+    return x->object != y->object ? (x->object < y->object ? -1 : 1)
+                                  : (x->offset > y->offset) - (x->offset < y->offset);
 }
 
 static char *terminated(hl_text text) { return text.at ? strndup(text.at, text.bytes) : strdup(""); }
@@ -89,9 +91,8 @@ int hl_dictionary_name_natives(hl_dictionary *d, hl_symbols *symbols)
         const hl_batch_code *object = &d->codes.row[all[done].object].code;
         char *path = terminated(object->file), *build_id = terminated(object->name);
         naming now = {.d = d, .places = all + done};
-        int result = path && build_id
-                         ? hl_symbols_resolve(symbols, path, build_id, offsets, end - done, name, &now)
-                         : -ENOMEM;
+        int result =
+            path && build_id ? hl_symbols_resolve(symbols, path, build_id, offsets, end - done, name, &now) : -ENOMEM;
         free(path);
         free(build_id);
         error = now.error;

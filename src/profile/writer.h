@@ -47,7 +47,7 @@ struct hl_profile_writer {
     size_t files_written, functions_written, frames_written, stacks_written;
     struct hl_symbols *symbols; /* null until the first native frame */
     uint64_t symbols_until_ns;  /* when looking up is interrupted, CLOCK_MONOTONIC */
-    bool empty_first; /* a complete batch came and has not been committed */
+    bool empty_first;           /* a complete batch came and has not been committed */
     bool sources_embedded;
     hl_profile_cost *cost; /* NULL: only what batches say */
     char error[256];

@@ -155,7 +155,8 @@ static void trim(int at, uint64_t most_bytes)
         }
         entry *e = &entries[used++];
         snprintf(e->name, sizeof e->name, "%s", d->d_name);
-        e->bytes = (uint64_t)st.st_blocks * 512 > (uint64_t)st.st_size ? (uint64_t)st.st_blocks * 512 : (uint64_t)st.st_size;
+        e->bytes =
+            (uint64_t)st.st_blocks * 512 > (uint64_t)st.st_size ? (uint64_t)st.st_blocks * 512 : (uint64_t)st.st_size;
         e->used_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
         sum += e->bytes;
     }

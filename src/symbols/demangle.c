@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NAME_MOST = 1 << 16 }; /* a longer mangled name is shown as it is: its readable form can be exponentially longer */
+enum {
+    NAME_MOST = 1 << 16
+}; /* a longer mangled name is shown as it is: its readable form can be exponentially longer */
 
 char *hl_demangle(const char *name)
 {

@@ -21,8 +21,8 @@ enum {
 
 /* The unit of each address. */
 typedef struct unit_of {
-    uint64_t width;  /* of the range that said so: the narrowest is right where ranges overlap */
-    Dwarf_Off unit;  /* its first entry's offset */
+    uint64_t width; /* of the range that said so: the narrowest is right where ranges overlap */
+    Dwarf_Off unit; /* its first entry's offset */
     bool is_known;
 } unit_of;
 

@@ -179,7 +179,8 @@ static char *own_name(hl_dwarf_names **names, Dwarf_Die *function)
     /* To the entry that says where the function belongs. */
     Dwarf_Die declared = *function, unit;
     for (int i = 0; i < 16; i++) {
-        if (!dwarf_attr(&declared, DW_AT_abstract_origin, &attribute) && !dwarf_attr(&declared, DW_AT_specification, &attribute))
+        if (!dwarf_attr(&declared, DW_AT_abstract_origin, &attribute) &&
+            !dwarf_attr(&declared, DW_AT_specification, &attribute))
             break;
         Dwarf_Die next;
         if (!dwarf_formref_die(&attribute, &next))

@@ -49,7 +49,8 @@ static uint64_t address_of(const walk *w, uint32_t i) { return w->addresses[w->u
 
 static bool is_scope(int tag)
 {
-    return tag == DW_TAG_lexical_block || tag == DW_TAG_try_block || tag == DW_TAG_catch_block || tag == DW_TAG_with_stmt;
+    return tag == DW_TAG_lexical_block || tag == DW_TAG_try_block || tag == DW_TAG_catch_block ||
+           tag == DW_TAG_with_stmt;
 }
 
 static bool is_container(int tag, bool whole)
@@ -180,7 +181,8 @@ static void read_call(const walk *w, Dwarf_Die *inlined, const char **file, uint
     Dwarf_Word value;
     if (w->files && dwarf_attr(inlined, DW_AT_call_file, &attribute) && dwarf_formudata(&attribute, &value) == 0)
         *file = dwarf_filesrc(w->files, value, NULL, NULL);
-    if (dwarf_attr(inlined, DW_AT_call_line, &attribute) && dwarf_formudata(&attribute, &value) == 0 && value <= INT32_MAX)
+    if (dwarf_attr(inlined, DW_AT_call_line, &attribute) && dwarf_formudata(&attribute, &value) == 0 &&
+        value <= INT32_MAX)
         *line = (uint32_t)value;
 }
 
@@ -236,7 +238,8 @@ void hl_dwarf_walk(const hl_dwarf_unit *unit)
     if (!w.innermost || !left.of)
         goto end;
     /* Of a skeleton, the entries are in the .dwo file. */
-    if (dwarf_cu_info(cu, NULL, &type, NULL, &split_unit, NULL, NULL, NULL) == 0 && type == DW_UT_skeleton && split_unit.addr)
+    if (dwarf_cu_info(cu, NULL, &type, NULL, &split_unit, NULL, NULL, NULL) == 0 && type == DW_UT_skeleton &&
+        split_unit.addr)
         root = split_unit;
     for (int pass = 0; pass < 2; pass++) {
         left.used = 0;

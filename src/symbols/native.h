@@ -29,23 +29,23 @@ typedef struct hl_native_frame {
 } hl_native_frame;
 
 typedef struct hl_symbols_options {
-    const char *cache_directory;  /* null: the user's ($XDG_CACHE_HOME or ~/.cache, heapline/symbols); "": no cache */
-    uint64_t cache_bytes;         /* what all files of the cache may take together; 0: 64 MiB */
-    const char *debug_directory;  /* null: /usr/lib/debug */
-    bool debuginfod;              /* ask the servers of DEBUGINFOD_URLS for debug information that is not here */
-    int64_t began_s;              /* when the run began (Unix time), or 0: objects without build id changed since are not read */
-    uint32_t silence_limit_ms;    /* a worker that says nothing for so long hangs and is ended; 0: 30 s */
-    bool (*stop)(void *context);  /* asked every 20 ms or so; true: the rest gets offset forms at once. May be null */
-    void *context;                /* of stop */
+    const char *cache_directory; /* null: the user's ($XDG_CACHE_HOME or ~/.cache, heapline/symbols); "": no cache */
+    uint64_t cache_bytes;        /* what all files of the cache may take together; 0: 64 MiB */
+    const char *debug_directory; /* null: /usr/lib/debug */
+    bool debuginfod;             /* ask the servers of DEBUGINFOD_URLS for debug information that is not here */
+    int64_t began_s; /* when the run began (Unix time), or 0: objects without build id changed since are not read */
+    uint32_t silence_limit_ms;   /* a worker that says nothing for so long hangs and is ended; 0: 30 s */
+    bool (*stop)(void *context); /* asked every 20 ms or so; true: the rest gets offset forms at once. May be null */
+    void *context;               /* of stop */
 } hl_symbols_options;
 
 /* What happened so far, for messages and tests. */
 typedef struct hl_symbols_counts {
-    uint64_t places;        /* asked for */
-    uint64_t cached;        /* answered by the cache of earlier runs or calls */
-    uint64_t resolved;      /* by the worker */
-    uint64_t unnamed;       /* offset forms among all places */
-    uint64_t workers_lost;  /* workers that crashed, hung or hit their limits */
+    uint64_t places;       /* asked for */
+    uint64_t cached;       /* answered by the cache of earlier runs or calls */
+    uint64_t resolved;     /* by the worker */
+    uint64_t unnamed;      /* offset forms among all places */
+    uint64_t workers_lost; /* workers that crashed, hung or hit their limits */
 } hl_symbols_counts;
 
 /* Frames of one place, innermost first, at least one. They live as long as the call. */

@@ -39,7 +39,7 @@ enum { HL_BUILD_ID_MOST = 64 };
 typedef struct hl_image {
     int fd;
     Elf *elf;
-    uint64_t base;   /* the address in the file of offset 0 */
+    uint64_t base; /* the address in the file of offset 0 */
     uint64_t device, inode;
     int64_t changed_s;
     char build_id[2 * HL_BUILD_ID_MOST + 1]; /* hexadecimal, or "" */
@@ -68,10 +68,10 @@ int hl_symtab_find(Elf *elf, bool dynamic, const uint64_t *addresses, size_t n, 
 
 typedef struct hl_dwarf_request {
     const hl_resolve_request *resolve;
-    const hl_image *image;       /* the file with DWARF */
-    const uint64_t *addresses;   /* ascending */
-    const char *const *symbols;  /* of the symbol table, or null each */
-    bool *is_done;               /* set for each address that was found */
+    const hl_image *image;      /* the file with DWARF */
+    const uint64_t *addresses;  /* ascending */
+    const char *const *symbols; /* of the symbol table, or null each */
+    bool *is_done;              /* set for each address that was found */
 } hl_dwarf_request;
 
 /* Calls `found` for the addresses that DWARF knows. Whether there was any DWARF. */

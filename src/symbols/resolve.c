@@ -30,8 +30,8 @@ static void emit_symbol(const hl_resolve_request *r, uint32_t offset, const char
 
 static bool has_dwarf(const hl_image *image) { return hl_image_has_section(image, ".debug_info", ".zdebug_info"); }
 
-static uint32_t resolve_in(const hl_resolve_request *r, const hl_image *image, uint64_t *addresses, const char **symbols,
-                           bool *is_done)
+static uint32_t resolve_in(const hl_resolve_request *r, const hl_image *image, uint64_t *addresses,
+                           const char **symbols, bool *is_done)
 {
     hl_image debug = {0};
     uint32_t flags = 0;

@@ -8,7 +8,7 @@
 #include "native.h"
 
 enum {
-    HL_CHAIN_MOST = 128,        /* frames at one place; deeper inlining keeps the innermost ones and the function itself */
+    HL_CHAIN_MOST = 128, /* frames at one place; deeper inlining keeps the innermost ones and the function itself */
     HL_SYMBOL_TEXT_MOST = 8000, /* bytes of a name or path; longer ones are cut, and end in "..." */
 };
 
@@ -30,7 +30,7 @@ typedef struct hl_symbol_place {
 typedef struct hl_symbol_table {
     hl_symbol_place *places; /* by offset once sorted; an offset is there once */
     hl_symbol_frame *frames;
-    char *text; /* strings, each ended by a zero; the first is "" */
+    char *text;      /* strings, each ended by a zero; the first is "" */
     uint32_t *index; /* text by hash, open addressing; 0: free */
     size_t places_used, places_room, frames_used, frames_room, text_used, text_room, index_used, index_room;
     uint32_t flags;

@@ -56,7 +56,8 @@ static bool is_better(const hit *h, const GElf_Sym *symbol, int rank, const char
     return a != b ? a < b : strcmp(name, h->name) < 0;
 }
 
-static void take(hit *hits, const uint64_t *addresses, size_t n, const GElf_Sym *symbol, const char *name, uint64_t section_end)
+static void take(hit *hits, const uint64_t *addresses, size_t n, const GElf_Sym *symbol, const char *name,
+                 uint64_t section_end)
 {
     size_t i = first_at(addresses, n, symbol->st_value);
     if (i == n)
@@ -125,7 +126,8 @@ int hl_symtab_find(Elf *elf, bool dynamic, const uint64_t *addresses, size_t n, 
         return -ENOMEM;
     for (Elf_Scn *section = NULL; (section = elf_nextscn(elf, section)) != NULL;) {
         GElf_Shdr header;
-        if (!gelf_getshdr(section, &header) || header.sh_type != (dynamic ? SHT_DYNSYM : SHT_SYMTAB) || !header.sh_entsize)
+        if (!gelf_getshdr(section, &header) || header.sh_type != (dynamic ? SHT_DYNSYM : SHT_SYMTAB) ||
+            !header.sh_entsize)
             continue;
         Elf_Data *data = elf_getdata(section, NULL);
         size_t symbols = data ? data->d_size / header.sh_entsize : 0;

@@ -29,8 +29,8 @@ typedef struct hl_native_memory hl_native_memory;
 
 typedef struct hl_native_data {
     bool on;
-    hl_walker *python_walk;       /* the thread's Python frames; NULL: there are none to walk */
-    uint64_t own_from, own_bytes; /* of libheapline.so, whose frames are left out */
+    hl_walker *python_walk;         /* the thread's Python frames; NULL: there are none to walk */
+    uint64_t own_from, own_bytes;   /* of libheapline.so, whose frames are left out */
     uint64_t loop_from, loop_bytes; /* of the interpreter's loop, where only its address tells */
     _Atomic uint64_t mapped_bytes;
 } hl_native_data;

@@ -42,10 +42,7 @@ static void say(hl_recording recording, const char *what, const char *why)
 }
 
 /* Where the walk of Python frames is put: native.c calls it when there are native stacks too. */
-static hl_walker **walk_place(void)
-{
-    return hl_native.on ? &hl_native.python_walk : &hl_tracker.walk;
-}
+static hl_walker **walk_place(void) { return hl_native.on ? &hl_native.python_walk : &hl_tracker.walk; }
 
 void hl_python_give_up(const char *why)
 {
@@ -181,7 +178,8 @@ static void start(void)
         if (hl_tracker.session->marks && layout->mark_form != HL_MARK_NONE)
             hl_python.mark = layout->mark_form == HL_MARK_LOCALS ? (uint64_t)hl_python.none : 2;
         if (hl_native.on && layout->loop_form == HL_LOOP_EACH && !layout->loops)
-            hl_native_set_loop(dlsym(RTLD_DEFAULT, hl_python.version == 0x207 ? "PyEval_EvalFrameEx" : "_PyEval_EvalFrameDefault"));
+            hl_native_set_loop(
+                dlsym(RTLD_DEFAULT, hl_python.version == 0x207 ? "PyEval_EvalFrameEx" : "_PyEval_EvalFrameDefault"));
         hl_python_codes_watch();
         hl_python_names_find();
     } else {

@@ -36,15 +36,16 @@ static void show(void *context, size_t index, const hl_native_frame *frames, siz
     const places *p = context;
     printf("0x%x\n", p->of[index]);
     for (size_t i = 0; i < n; i++)
-        printf("%s%s\n    %s:%u\n", frames[i].function, frames[i].is_inline ? " (inlined)" : "", frames[i].file, frames[i].line);
+        printf("%s%s\n    %s:%u\n", frames[i].function, frames[i].is_inline ? " (inlined)" : "", frames[i].file,
+               frames[i].line);
 }
 
 static void show_direct(void *context, uint32_t offset, const hl_native_frame *frames, size_t n)
 {
     printf("0x%x\n", offset);
     for (size_t i = 0; i < n; i++)
-        printf("%s%s\n    %s:%u\n", frames[i].function ? frames[i].function : "?", frames[i].is_inline ? " (inlined)" : "",
-               frames[i].file ? frames[i].file : "?", frames[i].line);
+        printf("%s%s\n    %s:%u\n", frames[i].function ? frames[i].function : "?",
+               frames[i].is_inline ? " (inlined)" : "", frames[i].file ? frames[i].file : "?", frames[i].line);
 }
 
 int main(int argc, char **argv)
@@ -58,18 +59,32 @@ int main(int argc, char **argv)
     bool is_direct = false, counts = false;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
-        case 'b': build_id = optarg; break;
-        case 'c': o.cache_directory = optarg; break;
-        case 'd': o.debug_directory = optarg; break;
-        case 'D': o.debuginfod = true; break;
-        case 'x': is_direct = true; break;
-        case 'n': counts = true; break;
-        default: return 2;
+        case 'b':
+            build_id = optarg;
+            break;
+        case 'c':
+            o.cache_directory = optarg;
+            break;
+        case 'd':
+            o.debug_directory = optarg;
+            break;
+        case 'D':
+            o.debuginfod = true;
+            break;
+        case 'x':
+            is_direct = true;
+            break;
+        case 'n':
+            counts = true;
+            break;
+        default:
+            return 2;
         }
     }
     if (optind + 1 >= argc) {
-        fprintf(stderr, "usage: symbols [--build-id ID] [--cache FOLDER] [--debug FOLDER] [--debuginfod] [--direct] [--counts] "
-                        "PATH OFFSET.. | -\n");
+        fprintf(stderr,
+                "usage: symbols [--build-id ID] [--cache FOLDER] [--debug FOLDER] [--debuginfod] [--direct] [--counts] "
+                "PATH OFFSET.. | -\n");
         return 2;
     }
     const char *path = argv[optind++];
@@ -98,9 +113,9 @@ int main(int argc, char **argv)
     int error = s ? hl_symbols_resolve(s, path, build_id, p.of, p.used, show, &p) : -ENOMEM;
     if (s && counts) {
         hl_symbols_counts n = hl_symbols_count(s);
-        fprintf(stderr, "places %llu cached %llu resolved %llu unnamed %llu workers lost %llu\n", (unsigned long long)n.places,
-                (unsigned long long)n.cached, (unsigned long long)n.resolved, (unsigned long long)n.unnamed,
-                (unsigned long long)n.workers_lost);
+        fprintf(stderr, "places %llu cached %llu resolved %llu unnamed %llu workers lost %llu\n",
+                (unsigned long long)n.places, (unsigned long long)n.cached, (unsigned long long)n.resolved,
+                (unsigned long long)n.unnamed, (unsigned long long)n.workers_lost);
     }
     hl_symbols_close(s);
     struct rusage self, children;
@@ -108,7 +123,8 @@ int main(int argc, char **argv)
     getrusage(RUSAGE_CHILDREN, &children);
     if (counts)
         fprintf(stderr, "own: %ld ms, %ld KiB; worker: %ld ms, %ld KiB\n",
-                (self.ru_utime.tv_sec + self.ru_stime.tv_sec) * 1000 + (self.ru_utime.tv_usec + self.ru_stime.tv_usec) / 1000,
+                (self.ru_utime.tv_sec + self.ru_stime.tv_sec) * 1000 +
+                    (self.ru_utime.tv_usec + self.ru_stime.tv_usec) / 1000,
                 self.ru_maxrss,
                 (children.ru_utime.tv_sec + children.ru_stime.tv_sec) * 1000 +
                     (children.ru_utime.tv_usec + children.ru_stime.tv_usec) / 1000,
