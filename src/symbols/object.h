@@ -6,7 +6,7 @@
 #ifndef HL_SYMBOLS_OBJECT_H
 #define HL_SYMBOLS_OBJECT_H
 
-#include "native.h"
+#include "symbols.h"
 
 #include <elfutils/libdw.h>
 #include <libelf.h>

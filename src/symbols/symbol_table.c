@@ -191,11 +191,21 @@ static uint64_t sum_of(head h, const char *key, const uint8_t *rest, size_t n)
     return mix(mix(mix(2, &h, sizeof h), key, strlen(key)), rest, n);
 }
 
+void hl_symbol_table_seal(const char *key, uint8_t *bytes, size_t n)
+{
+    head h;
+    if (n < sizeof h)
+        return;
+    memcpy(&h, bytes, sizeof h);
+    h.magic = MAGIC;
+    h.sum = sum_of(h, key, bytes + sizeof h, n - sizeof h);
+    memcpy(bytes, &h, sizeof h);
+}
+
 uint8_t *hl_symbol_table_write(hl_symbol_table *t, const char *key, size_t *bytes)
 {
     sort(t);
-    head h = {.magic = MAGIC,
-              .flags = t->flags,
+    head h = {.flags = t->flags,
               .places = (uint32_t)t->places_used,
               .frames = (uint32_t)t->frames_used,
               .text = (uint32_t)t->text_used};
@@ -211,8 +221,8 @@ uint8_t *hl_symbol_table_write(hl_symbol_table *t, const char *key, size_t *byte
         memcpy(at + places, t->frames, frames);
     if (t->text_used)
         memcpy(at + places + frames, t->text, t->text_used);
-    h.sum = sum_of(h, key, at, *bytes - sizeof h);
     memcpy(to, &h, sizeof h);
+    hl_symbol_table_seal(key, to, *bytes);
     return to;
 }
 

@@ -5,7 +5,7 @@
 #ifndef HL_SYMBOLS_SYMBOL_TABLE_H
 #define HL_SYMBOLS_SYMBOL_TABLE_H
 
-#include "native.h"
+#include "symbols.h"
 
 enum {
     HL_CHAIN_MOST = 128, /* frames at one place; deeper inlining keeps the innermost ones and the function itself */
@@ -52,6 +52,9 @@ int hl_symbol_table_merge(hl_symbol_table *t, hl_symbol_table *from);
 
 /* As bytes (malloc, owned by the caller), null: no memory. `key` (a build id) must be given again to read them. */
 uint8_t *hl_symbol_table_write(hl_symbol_table *t, const char *key, size_t *bytes);
+
+/* Makes the magic number and the sum of such bytes right, whatever else they are: part of writing, and for tests of reading. */
+void hl_symbol_table_seal(const char *key, uint8_t *bytes, size_t n);
 
 /* Fills an empty table from bytes of any content. 0; -EINVAL: not such bytes, damaged, or of another key; -ENOMEM. */
 int hl_symbol_table_read(hl_symbol_table *t, const char *key, const uint8_t *bytes, size_t n);

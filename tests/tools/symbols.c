@@ -7,7 +7,7 @@
  *
  * --build-id ID, --cache FOLDER (none unless given), --debug FOLDER, --debuginfod, --direct (no worker), --counts.
  */
-#include "native.h"
+#include "symbols.h"
 #include "object.h"
 
 #include <errno.h>

@@ -1,11 +1,11 @@
 /*
- * native.c - answers places from the cache, asks the worker for the rest, and makes the forms without a name. Owns the worker
+ * symbols.c - answers places from the cache, asks the worker for the rest, and makes the forms without a name. Owns the worker
  * and runs in the collector.
  *
  * Only what came with lines is cached: symbol tables alone are read again in milliseconds, and debug information that is
  * installed later must be seen.
  */
-#include "native.h"
+#include "symbols.h"
 
 #include "cache.h"
 #include "isolate.h"

@@ -1,5 +1,5 @@
 /*
- * native.h - from places in loaded objects (path, build id, offset) to functions, files, lines and inlined calls. Runs in the
+ * symbols.h - from places in loaded objects (path, build id, offset) to functions, files, lines and inlined calls. Runs in the
  * collector, while the program runs or as it ends; never in the program, never on another machine.
  *
  * Names come from DWARF (in the object, or in a separate file by build id or .gnu_debuglink), else from .symtab, else from
@@ -12,8 +12,8 @@
  *
  * One hl_symbols is used by one thread at a time. Open it while the process is still small: that forks the worker.
  */
-#ifndef HL_SYMBOLS_NATIVE_H
-#define HL_SYMBOLS_NATIVE_H
+#ifndef HL_SYMBOLS_SYMBOLS_H
+#define HL_SYMBOLS_SYMBOLS_H
 
 #include <stdbool.h>
 #include <stddef.h>
