@@ -37,13 +37,13 @@ static char folder[64];
 static mark marks[MARKS_MOST];
 static size_t marks_used;
 
-static int make_folder(void **state)
+static inline int make_folder(void **state)
 {
     strcpy(folder, "/tmp/heapline-test-XXXXXX");
     return mkdtemp(folder) ? 0 : -1;
 }
 
-static int remove_folder(void **state)
+static inline int remove_folder(void **state)
 {
     char command[256];
     snprintf(command, sizeof command, "chmod -R u+rwX %s; rm -rf %s", folder, folder);
@@ -64,9 +64,10 @@ __attribute__((format(printf, 1, 2))) static bool shell(const char *format, ...)
     return system(command) == 0;
 }
 
-static bool has_command(const char *name) { return shell("command -v %s", name); }
+static inline bool has_command(const char *name) { return shell("command -v %s", name); }
 
-static const char *in_folder(const char *name)
+/* Of the last four calls. */
+static inline const char *in_folder(const char *name)
 {
     static char paths[4][256];
     static int next;
@@ -75,7 +76,7 @@ static const char *in_folder(const char *name)
     return path;
 }
 
-static void write_text(const char *name, const char *text)
+static inline void write_text(const char *name, const char *text)
 {
     FILE *f = fopen(in_folder(name), "w");
     assert_non_null(f);
@@ -90,7 +91,7 @@ __attribute__((noinline)) static void note(int line)
 }
 
 /* Calls the library's run(); `marks` says where it called from. */
-static void run_library(const char *name)
+static inline void run_library(const char *name)
 {
     void *library = dlopen(in_folder(name), RTLD_NOW | RTLD_LOCAL);
     if (!library)
@@ -109,7 +110,7 @@ static void run_library(const char *name)
 }
 
 /* The build id as readelf prints it, or "". Static memory. */
-static const char *build_id_of(const char *name)
+static inline const char *build_id_of(const char *name)
 {
     static char id[160];
     char command[512];
@@ -123,7 +124,7 @@ static const char *build_id_of(const char *name)
     return id;
 }
 
-static void keep_place(void *context, size_t index, const hl_native_frame *frames, size_t n)
+static inline void keep_place(void *context, size_t index, const hl_native_frame *frames, size_t n)
 {
     place *p = (place *)context + index;
     assert_true(n >= 1);
@@ -138,13 +139,15 @@ static void keep_place(void *context, size_t index, const hl_native_frame *frame
     }
 }
 
-static hl_symbols_options no_cache(void)
+static inline hl_symbols_options no_cache(void)
 {
-    return (hl_symbols_options){.cache_directory = "", .debug_directory = in_folder("debug")};
+    static char debug[128]; /* options point to it for longer than in_folder promises */
+    snprintf(debug, sizeof debug, "%s/debug", folder);
+    return (hl_symbols_options){.cache_directory = "", .debug_directory = debug};
 }
 
 /* All marks of a file, by a symboliser of its own. */
-static int resolve_with(const hl_symbols_options *options, const char *path, const char *build_id, place *places,
+static inline int resolve_with(const hl_symbols_options *options, const char *path, const char *build_id, place *places,
                         hl_symbols_counts *counts)
 {
     uint32_t offsets[MARKS_MOST];
@@ -160,13 +163,13 @@ static int resolve_with(const hl_symbols_options *options, const char *path, con
     return error;
 }
 
-static void resolve_marks(const char *name, const char *build_id, place *places)
+static inline void resolve_marks(const char *name, const char *build_id, place *places)
 {
     hl_symbols_options o = no_cache();
     assert_int_equal(resolve_with(&o, in_folder(name), build_id, places, NULL), 0);
 }
 
-static void assert_frame(const place *p, size_t i, const char *function, const char *file, uint32_t line, bool is_inline)
+static inline void assert_frame(const place *p, size_t i, const char *function, const char *file, uint32_t line, bool is_inline)
 {
     assert_true(i < p->used);
     assert_string_equal(p->function[i], function);
@@ -207,7 +210,7 @@ static const char sample_c[] = "#include \"inlined.h\"\n"
                                "}\n";
 
 /* Compiles it and runs it: marks of run, outer (three frames) and hidden. */
-static void make_sample(const char *options)
+static inline void make_sample(const char *options)
 {
     write_text("inlined.h", inlined_h);
     write_text("sample.c", sample_c);
@@ -216,7 +219,7 @@ static void make_sample(const char *options)
     assert_int_equal(marks_used, 3);
 }
 
-static void assert_sample_lines(const place *places)
+static inline void assert_sample_lines(const place *places)
 {
     assert_int_equal(places[0].used, 1);
     assert_frame(&places[0], 0, "run", "sample.c", 15, false);
@@ -229,7 +232,7 @@ static void assert_sample_lines(const place *places)
 }
 
 /* With symbol tables alone; `hidden` is in .symtab only. */
-static void assert_sample_names(const place *places, const char *file, bool has_hidden)
+static inline void assert_sample_names(const place *places, const char *file, bool has_hidden)
 {
     char form[64];
     snprintf(form, sizeof form, "%s+0x%x", file, marks[2].offset);
@@ -240,7 +243,7 @@ static void assert_sample_names(const place *places, const char *file, bool has_
     assert_frame(&places[2], 0, has_hidden ? "hidden" : form, file, 0, false);
 }
 
-static void assert_offset_forms(const place *places, const char *file)
+static inline void assert_offset_forms(const place *places, const char *file)
 {
     for (size_t i = 0; i < marks_used; i++) {
         char form[64];
