@@ -5,7 +5,7 @@
  * any time after the frame, and a profile written before shows the place in the object instead.
  */
 #include "dictionary.h"
-#include "native.h"
+#include "symbols.h"
 
 #include <errno.h>
 #include <stdlib.h>

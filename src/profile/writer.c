@@ -7,7 +7,7 @@
  */
 #include "writer.h"
 
-#include "native.h"
+#include "symbols.h"
 
 #include <errno.h>
 #include <stdarg.h>

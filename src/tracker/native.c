@@ -38,8 +38,8 @@ struct hl_native_memory { /* opaque to ring.h */
     uint64_t base;        /* the node that the outermost frame is called by */
     hl_cfi_stack stack;
     uint64_t bytes; /* of this mapping */
-    hl_native_frame *fresh;
-    hl_native_frame frames[];
+    hl_walked_frame *fresh;
+    hl_walked_frame frames[];
 };
 
 void hl_native_set_loop(const void *function)
@@ -65,7 +65,7 @@ static hl_native_memory *map(uint64_t bytes)
         return NULL;
     }
     memory->bytes = bytes;
-    memory->room = (uint32_t)((bytes - sizeof *memory) / sizeof(hl_native_frame) / 2);
+    memory->room = (uint32_t)((bytes - sizeof *memory) / sizeof(hl_walked_frame) / 2);
     memory->fresh = memory->frames + memory->room;
     return memory;
 }
@@ -122,7 +122,7 @@ void hl_native_thread_ended(hl_wire_writer *w)
 /* Whether the words from which remembered frames [0..last] were found still are what they were. */
 static HL_ALWAYS bool stands(const hl_native_memory *memory, uint32_t last)
 {
-    for (const hl_native_frame *f = &memory->frames[last], *end = memory->frames; f >= end; f--) {
+    for (const hl_walked_frame *f = &memory->frames[last], *end = memory->frames; f >= end; f--) {
         if (HL_AT(uint64_t, f->pc_place, 0) != f->pc || (f->fp_place && HL_AT(uint64_t, f->fp_place, 0) != f->fp))
             return false;
     }
@@ -137,7 +137,7 @@ static HL_ALWAYS uint32_t kept_from(const hl_native_memory *memory, const hl_unw
         --*cursor;
     if (!*cursor)
         return 0;
-    const hl_native_frame *f = &memory->frames[*cursor - 1];
+    const hl_walked_frame *f = &memory->frames[*cursor - 1];
     if (f->sp != at->at.sp || f->pc != at->at.pc || f->fp != at->at.fp)
         return 0;
     if (*cursor > 1 && !stands(memory, *cursor - 2)) {
@@ -182,7 +182,7 @@ static void walk_native(hl_wire_writer *w, hl_native_memory *memory, hl_unwound 
             memory = larger;
             cursor = 0;
         }
-        memory->fresh[n++] = (hl_native_frame){
+        memory->fresh[n++] = (hl_walked_frame){
             .pc = at.at.pc,
             .sp = at.at.sp,
             .fp = at.at.fp,
@@ -264,7 +264,7 @@ static uint32_t find_loops(loops *l, hl_native_memory *memory, uint32_t depth, u
     uint32_t changed = kept;
     *stopped = false;
     for (uint32_t i = depth; i > 0; i--) {
-        hl_native_frame *f = &memory->frames[i - 1];
+        hl_walked_frame *f = &memory->frames[i - 1];
         uint64_t end = i > 1 ? memory->frames[i - 2].sp : l->stack.high;
         if (l->top < 0 || !is_loop(l, f->pc, f->sp, end)) {
             if (f->to && i <= kept)
@@ -344,7 +344,7 @@ static uint64_t merge(hl_wire_writer *w, const walk *walked, uint64_t python_nod
     }
     uint64_t parent = first ? memory->frames[first - 1].node : memory->base;
     uint32_t version = hl_unwind_generation() + 1;
-    for (hl_native_frame *f = &memory->frames[first], *end = &memory->frames[depth]; f < end; f++) {
+    for (hl_walked_frame *f = &memory->frames[first], *end = &memory->frames[depth]; f < end; f++) {
         if (f->to) {
             parent = add_python(w, l.frames, f->from, f->to, parent);
         } else {
@@ -394,7 +394,7 @@ static uint64_t walk_merged(hl_wire_writer *w, bool epoch_changed)
     walk walked = {.memory = memory, .end = END_BROKEN};
     if (HL_LIKELY(more)) {
         uint32_t depth = memory->depth;
-        const hl_native_frame *top = &memory->frames[depth - 1];
+        const hl_walked_frame *top = &memory->frames[depth - 1];
         if (HL_LIKELY(depth > 1) && at.at.sp == top->sp && at.at.pc == top->pc && at.at.fp == top->fp &&
             python_node == memory->python_node && memory->generation == hl_unwind_generation() &&
             stands(memory, depth - 2))

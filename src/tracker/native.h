@@ -14,7 +14,7 @@
 #include "tracker.h"
 
 /* A frame of the remembered stack: what the walk had there, and what it means. */
-typedef struct hl_native_frame {
+typedef struct hl_walked_frame {
     uint64_t pc, sp, fp;         /* where it goes on, and its registers then */
     uint64_t pc_place, fp_place; /* where they were read; 0: nowhere */
     uint64_t node;               /* of the merged stack down to here */
@@ -22,8 +22,8 @@ typedef struct hl_native_frame {
     uint32_t from;               /* the loop's frames in the writer's remembered Python stack: from .. to */
     uint32_t to : 31;            /* 0: it is no loop */
     uint32_t interrupted : 1;    /* by a signal: pc is the instruction itself, not the one behind a call */
-} hl_native_frame;
-_Static_assert(sizeof(hl_native_frame) == 64, "one cache line");
+} hl_walked_frame;
+_Static_assert(sizeof(hl_walked_frame) == 64, "one cache line");
 
 typedef struct hl_native_memory hl_native_memory;
 
