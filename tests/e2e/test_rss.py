@@ -3,8 +3,6 @@
 import sqlite3
 
 import handmade
-import pytest
-import pythons
 from handmade import MB
 
 # What the kernel counts for a process is kept per processor and added up now and then, so two readings differ a little.

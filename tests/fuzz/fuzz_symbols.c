@@ -37,13 +37,16 @@ static struct {
 static const char c_source[] =
     "struct s { int a, b; };\\n"
     "static inline __attribute__((always_inline)) int deep(struct s *p, int n) { return p->a * n + p->b; }\\n"
-    "static inline __attribute__((always_inline)) int twice(struct s *p, int n) { return deep(p, n) + deep(p, n + 1); }\\n"
+    "static inline __attribute__((always_inline)) int twice(struct s *p, int n) { return deep(p, n) + deep(p, n + 1); "
+    "}\\n"
     "__attribute__((noinline)) static int hidden(struct s *p) { { int k = p->a; return twice(p, k) ^ k; } }\\n"
-    "int shown(struct s *p, int n) { int sum = 0; for (int i = 0; i < n; i++) sum += hidden(p + i) + twice(p, i); return sum; }\\n"
+    "int shown(struct s *p, int n) { int sum = 0; for (int i = 0; i < n; i++) sum += hidden(p + i) + twice(p, i); "
+    "return sum; }\\n"
     "__attribute__((cold, noinline)) void rare(void) { __builtin_trap(); }\\n"
     "int branchy(int n) { if (n > 7) rare(); return n * n; }\\n";
 static const char cxx_source[] =
-    "namespace outer { template <class T> struct box { T t; box(T v) : t(v) {} T get() const { return t; } }; namespace {"
+    "namespace outer { template <class T> struct box { T t; box(T v) : t(v) {} T get() const { return t; } }; "
+    "namespace {"
     "int local(int n) { auto f = [n](int k) { return k * n; }; return f(3) + box<int>(n).get(); } } "
     "int shown(int n) { return local(n) + local(n + 1); } }\\n";
 
@@ -54,7 +57,8 @@ static void make_samples(void)
     for (int i = 0; i < SAMPLES; i++) {
         char path[] = "/tmp/heapline-fuzz-XXXXXX", command[4096];
         int fd = mkstemp(path);
-        snprintf(command, sizeof command, "printf '%s' | ${CC:-cc} -O2 -fPIC -shared -nostdlib -Wl,-z,noseparate-code %s - -o %s",
+        snprintf(command, sizeof command,
+                 "printf '%s' | ${CC:-cc} -O2 -fPIC -shared -nostdlib -Wl,-z,noseparate-code %s - -o %s",
                  i == 4 ? cxx_source : c_source, options[i], path);
         FILE *f = fd >= 0 && system(command) == 0 ? fopen(path, "rb") : NULL;
         fuzz.bytes[i] = malloc(SAMPLE_MOST);
@@ -176,7 +180,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         make_samples();
     if (!size || data[0] == 'T') {
         read_table(data + (size ? 1 : 0), size ? size - 1 : 0);
-    } else if (size >= 4 && memcmp(data, "\x7f" "ELF", 4) == 0) {
+    } else if (size >= 4 && memcmp(data,
+                                   "\x7f"
+                                   "ELF",
+                                   4) == 0) {
         read_object(data, size);
     } else {
         size_t bytes = change(file, data[0] % SAMPLES, data + 1, size - 1);

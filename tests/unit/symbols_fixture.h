@@ -148,7 +148,7 @@ static inline hl_symbols_options no_cache(void)
 
 /* All marks of a file, by a symboliser of its own. */
 static inline int resolve_with(const hl_symbols_options *options, const char *path, const char *build_id, place *places,
-                        hl_symbols_counts *counts)
+                               hl_symbols_counts *counts)
 {
     uint32_t offsets[MARKS_MOST];
     for (size_t i = 0; i < marks_used; i++)
@@ -169,7 +169,8 @@ static inline void resolve_marks(const char *name, const char *build_id, place *
     assert_int_equal(resolve_with(&o, in_folder(name), build_id, places, NULL), 0);
 }
 
-static inline void assert_frame(const place *p, size_t i, const char *function, const char *file, uint32_t line, bool is_inline)
+static inline void assert_frame(const place *p, size_t i, const char *function, const char *file, uint32_t line,
+                                bool is_inline)
 {
     assert_true(i < p->used);
     assert_string_equal(p->function[i], function);

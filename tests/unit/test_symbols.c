@@ -8,8 +8,13 @@
 
 static void inlined_functions_are_expanded_across_files(void **state)
 {
-    static const char *const options[] = {"-gdwarf-5", "-gdwarf-4", "-gdwarf-3", "-gdwarf-5 -gz=zlib", "-g -gsplit-dwarf",
-                                          "-gdwarf-5 -flto", "-g3 -ffunction-sections -Wl,--gc-sections"};
+    static const char *const options[] = {"-gdwarf-5",
+                                          "-gdwarf-4",
+                                          "-gdwarf-3",
+                                          "-gdwarf-5 -gz=zlib",
+                                          "-g -gsplit-dwarf",
+                                          "-gdwarf-5 -flto",
+                                          "-g3 -ffunction-sections -Wl,--gc-sections"};
     place places[MARKS_MOST];
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         print_message("%s\n", options[i]);
@@ -38,9 +43,10 @@ static void executables_have_their_addresses_from_the_first_segment(void **state
 {
     place places[MARKS_MOST];
     make_sample("-g");
-    write_text("main.c", "#include <stdio.h>\n#include \"sample.c\"\n"
-                         "static void tell(int line) { printf(\"%d %p\\n\", line, (char *)__builtin_return_address(0) - 1); }\n"
-                         "int main(void) { return run(tell) == 0; }\n");
+    write_text("main.c",
+               "#include <stdio.h>\n#include \"sample.c\"\n"
+               "static void tell(int line) { printf(\"%d %p\\n\", line, (char *)__builtin_return_address(0) - 1); }\n"
+               "int main(void) { return run(tell) == 0; }\n");
     assert_true(shell("cc -O2 -g -static -no-pie main.c -o program && ./program > places"));
     FILE *f = fopen(in_folder("places"), "r");
     assert_non_null(f);
@@ -80,15 +86,17 @@ static void debug_files_are_found_by_build_id(void **state)
     char id[160];
     snprintf(id, sizeof id, "%s", build_id_of("sample.so"));
     assert_true(strlen(id) > 8);
-    assert_true(shell("mkdir -p debug/.build-id/%.2s && objcopy --only-keep-debug sample.so debug/.build-id/%.2s/%s.debug && "
-                      "strip sample.so",
-                      id, id, id + 2));
+    assert_true(
+        shell("mkdir -p debug/.build-id/%.2s && objcopy --only-keep-debug sample.so debug/.build-id/%.2s/%s.debug && "
+              "strip sample.so",
+              id, id, id + 2));
     resolve_marks("sample.so", id, places);
     assert_sample_lines(places);
     /* Another object's file under that name is not believed. */
-    assert_true(shell("cp sample.c other.c && echo 'int more;' >> other.c && cc -O2 -g -fPIC -shared -Wl,--build-id other.c -o "
-                      "debug/.build-id/%.2s/%s.debug",
-                      id, id + 2));
+    assert_true(
+        shell("cp sample.c other.c && echo 'int more;' >> other.c && cc -O2 -g -fPIC -shared -Wl,--build-id other.c -o "
+              "debug/.build-id/%.2s/%s.debug",
+              id, id + 2));
     resolve_marks("sample.so", id, places);
     assert_sample_names(places, "sample.so", false);
     assert_true(shell("rm -r debug"));
@@ -141,8 +149,8 @@ static void debuginfod_is_asked_only_when_told_to(void **state)
     make_sample("-g");
     char url[128];
     snprintf(url, sizeof url, "file://%s/server", folder);
-    assert_true(shell("mkdir -p server/buildid/%s && cp sample.so server/buildid/%s/debuginfo", build_id_of("sample.so"),
-                      build_id_of("sample.so")));
+    assert_true(shell("mkdir -p server/buildid/%s && cp sample.so server/buildid/%s/debuginfo",
+                      build_id_of("sample.so"), build_id_of("sample.so")));
     assert_true(shell("strip sample.so"));
     setenv("DEBUGINFOD_URLS", url, 1);
     setenv("DEBUGINFOD_CACHE_PATH", in_folder("client"), 1);
@@ -161,19 +169,20 @@ static void cplusplus_names_are_readable(void **state)
     place places[MARKS_MOST];
     if (!has_command("g++"))
         skip();
-    write_text("sample.cc", "namespace shapes {\n"
-                            "template <class T> struct box {\n"
-                            "    T t;\n"
-                            "    __attribute__((always_inline)) box(T v, void (*mark)(int)) : t(v) { mark(__LINE__); }\n"
-                            "    __attribute__((noinline)) T twice(void (*mark)(int)) const { mark(__LINE__); return t * 2; }\n"
-                            "};\n"
-                            "namespace { __attribute__((noinline)) int local(void (*mark)(int), int n)\n"
-                            "{ mark(__LINE__); return n + 1; } }\n"
-                            "int make(void (*mark)(int), int n) {\n"
-                            "    box<int> b(local(mark, n), mark);\n"
-                            "    return b.twice(mark) + 1; }\n"
-                            "}\n"
-                            "extern \"C\" void run(void (*mark)(int)) { volatile int n = shapes::make(mark, 1); (void)n; }\n");
+    write_text("sample.cc",
+               "namespace shapes {\n"
+               "template <class T> struct box {\n"
+               "    T t;\n"
+               "    __attribute__((always_inline)) box(T v, void (*mark)(int)) : t(v) { mark(__LINE__); }\n"
+               "    __attribute__((noinline)) T twice(void (*mark)(int)) const { mark(__LINE__); return t * 2; }\n"
+               "};\n"
+               "namespace { __attribute__((noinline)) int local(void (*mark)(int), int n)\n"
+               "{ mark(__LINE__); return n + 1; } }\n"
+               "int make(void (*mark)(int), int n) {\n"
+               "    box<int> b(local(mark, n), mark);\n"
+               "    return b.twice(mark) + 1; }\n"
+               "}\n"
+               "extern \"C\" void run(void (*mark)(int)) { volatile int n = shapes::make(mark, 1); (void)n; }\n");
     assert_true(shell("g++ -O2 -g -fPIC -shared -fno-inline-small-functions sample.cc -o sample.so"));
     run_library("sample.so");
     resolve_marks("sample.so", build_id_of("sample.so"), places);
@@ -207,7 +216,8 @@ static void rust_names_are_readable(void **state)
     static const char *const mangling[] = {"legacy", "v0"};
     static const char *const expected[] = {"sample::inner::grow", "sample::inner::grow::<u8>"};
     for (int i = 0; i < 2; i++) {
-        if (!shell("rustc -g -O --crate-type cdylib -C symbol-mangling-version=%s sample.rs -o sample.so", mangling[i])) {
+        if (!shell("rustc -g -O --crate-type cdylib -C symbol-mangling-version=%s sample.rs -o sample.so",
+                   mangling[i])) {
             assert_int_equal(i, 0); /* stable compilers of today make no legacy names any more */
             continue;
         }
@@ -244,7 +254,8 @@ static void a_replaced_binary_is_not_read(void **state)
     make_sample("-g");
     char id[160];
     snprintf(id, sizeof id, "%s", build_id_of("sample.so"));
-    assert_true(shell("sed -i 's/n \\* 3/n * 33333/' sample.c && cc -O2 -g -fPIC -shared -Wl,--build-id sample.c -o sample.so"));
+    assert_true(shell(
+        "sed -i 's/n \\* 3/n * 33333/' sample.c && cc -O2 -g -fPIC -shared -Wl,--build-id sample.c -o sample.so"));
     assert_string_not_equal(id, build_id_of("sample.so"));
     resolve_marks("sample.so", id, places);
     assert_offset_forms(places, "sample.so");
@@ -269,7 +280,8 @@ static void files_that_cannot_be_read_give_offsets(void **state)
     make_sample("-g");
     char id[160];
     snprintf(id, sizeof id, "%s", build_id_of("sample.so"));
-    assert_true(shell("chmod 711 . && mkfifo pipe && ln -s loop loop && mkdir -p directory && echo hello > text && : > empty"));
+    assert_true(
+        shell("chmod 711 . && mkfifo pipe && ln -s loop loop && mkdir -p directory && echo hello > text && : > empty"));
     static const char *const names[] = {"missing.so", "pipe", "loop", "directory", "text", "empty"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         resolve_marks(names[i], "", places);

@@ -188,9 +188,14 @@ static void damaged_cache_files_are_made_again(void **state)
     char id[160];
     snprintf(id, sizeof id, "%s", build_id_of("sample.so"));
     hl_symbols_options o = with_cache();
-    static const char *const damages[] = {"printf x | dd of=$F bs=1 seek=90 conv=notrunc", "truncate -s 40 $F", ": > $F",
-                                          "rm $F; mkdir $F", "rm -r $F; ln -s /etc/passwd $F", "rm $F; mkfifo $F",
-                                          "rm -r cache; echo > cache", "rm cache; mkdir -p cache/a/b; chmod 777 cache/a/b",
+    static const char *const damages[] = {"printf x | dd of=$F bs=1 seek=90 conv=notrunc",
+                                          "truncate -s 40 $F",
+                                          ": > $F",
+                                          "rm $F; mkdir $F",
+                                          "rm -r $F; ln -s /etc/passwd $F",
+                                          "rm $F; mkfifo $F",
+                                          "rm -r cache; echo > cache",
+                                          "rm cache; mkdir -p cache/a/b; chmod 777 cache/a/b",
                                           "rm -r cache; mkdir -p cache/a; ln -s /nonexistent cache/a/b"};
     for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
         assert_int_equal(resolve_with(&o, in_folder("sample.so"), id, places, NULL), 0);
@@ -235,7 +240,7 @@ static void the_cache_keeps_what_was_used_last(void **state)
         assert_int_equal(store(path, id, 100000, 1 << 20), 0);
         if (i)
             assert_true(is_cached(path, "aaaaaaaa00")); /* used all the time */
-        usleep(2000); /* so that modification times differ */
+        usleep(2000);                                   /* so that modification times differ */
     }
     for (int i = 10; i < 20; i++) {
         snprintf(id, sizeof id, "aaaaaaaa%02d", i);

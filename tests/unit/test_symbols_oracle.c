@@ -17,7 +17,8 @@ static bool pick_offsets(const char *path)
 {
     char command[600];
     unsigned long start = 0, bytes = 0;
-    snprintf(command, sizeof command, "readelf -SW %s 2>/dev/null | sed -n 's/.* \\.text  *PROGBITS  *//p' | cut -d' ' -f1,3", path);
+    snprintf(command, sizeof command,
+             "readelf -SW %s 2>/dev/null | sed -n 's/.* \\.text  *PROGBITS  *//p' | cut -d' ' -f1,3", path);
     FILE *f = popen(command, "r");
     bool is_found = f && fscanf(f, "%lx %lx", &start, &bytes) == 2 && bytes > PLACES && start + bytes < UINT32_MAX;
     if (f)
@@ -69,7 +70,8 @@ static bool ask_addr2line(const char *path)
 /* "ns::f(int)" and "f", "f.cold" and "f" are the same function. */
 static bool is_same_function(const char *a, const char *b)
 {
-    return strcmp(a, b) == 0 || strstr(a, b) || strncmp(a, b, strcspn(b, ".([")) == 0 || strncmp(a, b, strcspn(a, ".([")) == 0;
+    return strcmp(a, b) == 0 || strstr(a, b) || strncmp(a, b, strcspn(b, ".([")) == 0 ||
+           strncmp(a, b, strcspn(a, ".([")) == 0;
 }
 
 static bool compare(const char *path, bool has_lines)
@@ -100,9 +102,10 @@ static bool compare(const char *path, bool has_lines)
             functions += !is_same_function(a->function[k], b->function[k]);
         }
     }
-    print_message("%s: %d places, %d with inlined frames, %d in no function; different from addr2line: depth %d, lines %d, "
-                  "functions %d\n",
-                  path, PLACES, inlined, unnamed, deeper, lines, functions);
+    print_message(
+        "%s: %d places, %d with inlined frames, %d in no function; different from addr2line: depth %d, lines %d, "
+        "functions %d\n",
+        path, PLACES, inlined, unnamed, deeper, lines, functions);
     assert_in_range(deeper, 0, PLACES / 200);
     assert_in_range(lines, 0, PLACES / 100);
     assert_in_range(functions, 0, PLACES / 50);
