@@ -79,12 +79,12 @@ KILLS_THE_COLLECTOR = """
 
 
 def test_a_killed_collector_leaves_what_it_had_saved(heapline, python):
-    program = "import time\ntime.sleep(1.5)\n" + textwrap.dedent(KILLS_THE_COLLECTOR)
+    program = "import time\ntime.sleep(2.3)\n" + textwrap.dedent(KILLS_THE_COLLECTOR)
     run = heapline.run(program, python=python, check=False)
     assert run.exit == 4
     lost, verdict, *_ = run.stderr.splitlines()
-    assert "the collector has died: the last" in lost and "lost, the profile holds the first 1." in lost
-    assert "failed with exit status 4 after" in verdict and "in the first 1." in verdict
+    assert re.search(r"the collector has died: the last .* lost, the profile holds the first [12]\.", lost), lost
+    assert re.search(r"failed with exit status 4 after .* in the first [12]\.", verdict), verdict
     assert "still running" not in run.stderr
 
 
