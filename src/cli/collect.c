@@ -129,7 +129,7 @@ int hl_cmd_collect(int argc, char **argv)
     if (error)
         return refuse(o.record.output != NULL ? o.record.output : "the profile's name",
                       error == -EINVAL ? "unknown % in the name" : hl_error_text(error));
-    int lock = hl_registry_lock(); /* until this recording is in the list */
+    int lock = hl_output_can_clash(o.record.output) ? hl_registry_lock() : -1; /* until this recording is in the list */
     if (hl_output_check(output, o.record.force, why, sizeof why) != 0)
         return refuse(output, why);
 

@@ -109,6 +109,8 @@ int hl_output_expand(const char *pattern, const char *stem, pid_t pid, char path
     return to.full ? -ENAMETOOLONG : 0;
 }
 
+bool hl_output_can_clash(const char *pattern) { return pattern != NULL && strstr(pattern, "%p") == NULL; }
+
 static int refuse(int error, char *why, size_t why_bytes, const char *what)
 {
     snprintf(why, why_bytes, "%s", what);

@@ -173,7 +173,8 @@ static int record(const run_options *o, const hl_target *t, hl_recorder *r, hl_p
                       error == -EINVAL ? "unknown % in the name (%p pid, %h host, %r rank, %% a percent sign)"
                                        : hl_error_text(error));
     }
-    int lock = hl_registry_lock(); /* until this recording is in the list */
+    int lock =
+        hl_output_can_clash(o->record.output) ? hl_registry_lock() : -1; /* until this recording is in the list */
     if (hl_output_check(output, o->record.force, why, sizeof why) != 0) {
         hl_program_drop(program);
         return refuse(output, why);
