@@ -38,7 +38,8 @@ static void exit_seen(int status)
     hl_wire_process *p = hl_tracker.process;
     if (!p || !hl_tracker_is_own_process())
         return;
-    atomic_store(&p->rss_peak, image_peak(p->rss_before));
+    if (!atomic_load_explicit(&hl_tracker.confined, memory_order_relaxed))
+        atomic_store(&p->rss_peak, image_peak(p->rss_before));
     atomic_store(&p->exit_status, status & 0xff);
     uint32_t running = HL_PROCESS_RUNNING;
     atomic_compare_exchange_strong(&p->state, &running, HL_PROCESS_EXITED);

@@ -1,7 +1,8 @@
 /*
- * names.c - names that the program gives its threads: pthread_setname_np and prctl(PR_SET_NAME), of the calling thread.
+ * names.c - names that the program gives its threads: pthread_setname_np and prctl(PR_SET_NAME), of the calling thread. What
+ * is recorded is what the kernel has kept of it.
  *
- * What is recorded is what the kernel has kept of it.
+ * prctl also tells when a program is about to forbid itself system calls.
  */
 #include "ring.h"
 
@@ -47,5 +48,7 @@ HL_EXPORT int prctl(int option, ...)
     }
     if (option == PR_SET_NAME)
         record_own_name();
+    else if (option == PR_SET_NO_NEW_PRIVS || option == PR_SET_SECCOMP)
+        atomic_store(&hl_tracker.confined, true);
     return (int)result;
 }

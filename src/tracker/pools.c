@@ -90,7 +90,8 @@ HL_COLD void hl_pool_mapped(hl_wire_writer *w, const void *caller, uint64_t byte
     char name[NAME_BYTES] = "";
     if (!owner) {
         uintptr_t from, to;
-        if (used >= HL_POOL_OWNERS || !find_object((uintptr_t)caller, &from, &to, name))
+        if (atomic_load_explicit(&hl_tracker.confined, memory_order_relaxed) || used >= HL_POOL_OWNERS ||
+            !find_object((uintptr_t)caller, &from, &to, name))
             return;
         uint32_t index = atomic_fetch_add(&hl_tracker.pool_owners_used, 1);
         if (index >= HL_POOL_OWNERS)
@@ -102,7 +103,7 @@ HL_COLD void hl_pool_mapped(hl_wire_writer *w, const void *caller, uint64_t byte
     uint64_t taken = atomic_fetch_add(&owner->bytes, bytes) + bytes;
     if (taken < LEAST_BYTES || atomic_exchange(&owner->told, true))
         return;
-    uintptr_t from, to;
+    uintptr_t from, to; /* a forked child's library was named in its parent */
     if (*name || find_object((uintptr_t)caller, &from, &to, name))
         tell(w, name, taken);
 }

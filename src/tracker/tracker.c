@@ -141,7 +141,7 @@ static bool open_process(uint32_t born_by, int32_t parent_pid, const hl_wire_pro
     atomic_store(&p->python_flags, 0);
     atomic_store(&p->exit_status, 0);
     atomic_store(&p->lost, 0);
-    p->rss_before = hl_resident_peak();
+    p->rss_before = parent ? 0 : hl_resident_peak(); /* a forked child begins with its parent's pages: no call needed */
     atomic_store(&p->rss_peak, 0);
     begin_texts(p);
     if (!describe_as(p, parent, parent_pid))

@@ -99,6 +99,7 @@ typedef struct hl_tracker {
     hl_walker *walk;          /* NULL: no Python stacks, all is charged to the root */
     uintptr_t realloc_mark;   /* what the hook's mark says while the real realloc is called */
     _Atomic uint32_t state;   /* hl_tracker_state */
+    _Atomic bool confined;    /* the program may have forbidden itself system calls: none that can be done without */
     int32_t pid;              /* of the image that `process` belongs to */
     hl_session *session;      /* NULL: there is none. Also mapped where nothing is recorded, for children. */
     hl_wire_process *process; /* NULL: no slot */

@@ -263,8 +263,8 @@ typedef struct hl_wire_process {
     _Atomic int32_t exit_status;     /* of exit or _exit, when state is HL_PROCESS_EXITED */
     _Atomic uint64_t lost;           /* events that were not recorded (no slot, address out of range ..) */
     /* Resident memory, bytes. The kernel's highest of the pid, as getrusage says it when this image joins: what was before
-     * it (the image that called exec, the parent of a vfork) may have been larger. And the highest of this image alone, at
-     * its exit; 0: not known. */
+     * it (the image that called exec, the parent of a vfork) may have been larger; 0 in a forked child, which
+     * begins with its parent's pages. And the highest of this image alone, at its exit; 0: not known. */
     uint64_t rss_before;
     _Atomic uint64_t rss_peak;
     _Atomic uint32_t text_version; /* seqlock for the three texts: odd while written */
