@@ -154,7 +154,7 @@ static void trim(int at, uint64_t most_bytes)
             continue;
         }
         entry *e = &entries[used++];
-        snprintf(e->name, sizeof e->name, "%s", d->d_name);
+        memcpy(e->name, d->d_name, strlen(d->d_name) + 1); /* it fits: looked at above */
         e->bytes =
             (uint64_t)st.st_blocks * 512 > (uint64_t)st.st_size ? (uint64_t)st.st_blocks * 512 : (uint64_t)st.st_size;
         e->used_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
