@@ -234,6 +234,7 @@ void hl_apply_release_all(hl_books *books, hl_image *image)
     if (image->released)
         return;
     image->released = true;
+    books->replaced--;
     hl_process *before = hl_books_put_to_work(books, image->process);
     for (uint64_t i = 0; i <= image->live.last; i++) {
         hl_block block = image->live.slots[i];

@@ -184,6 +184,7 @@ typedef struct hl_books {
     hl_image *images[HL_MAX_PROCESSES]; /* by slot */
     uint32_t image_count, image_slots;  /* alive; slots looked at */
     uint64_t image_number;              /* of the last one */
+    uint32_t replaced;                  /* images by exec whose blocks are not yet released */
     hl_reader *readers[HL_MAX_WRITERS]; /* by slot */
     uint16_t active[HL_MAX_WRITERS];    /* the slots that have a reader */
     uint32_t active_count;

@@ -354,6 +354,13 @@ static bool has_said_its_end(const hl_books *books, const hl_process *process)
     return process->exit_seen;
 }
 
+/* Nothing more comes from it; what it has alive is released when it has been read and what came before it, too. */
+static void replace_image(hl_books *books, hl_image *image)
+{
+    books->replaced += !image->replaced;
+    image->dead = image->replaced = true;
+}
+
 static void begin_image(hl_books *books, uint32_t slot_number)
 {
     hl_wire_process *slot = hl_session_process(books->session, slot_number);
@@ -383,15 +390,6 @@ static void begin_image(hl_books *books, uint32_t slot_number)
     } else if (process->followed) {
         hl_books_mark(books, process->id, "exec", "");
     }
-    for (uint32_t i = 0; i < books->image_slots;
-         i++) { /* it was there until the exec, and all it did comes before this */
-        hl_image *old = books->images[i];
-        if (old && old->process == process && !old->dead) {
-            old->dead = old->replaced = true;
-            if (hl_books_read_out(books, old))
-                hl_apply_release_all(books, old);
-        }
-    }
     hl_image *image = hl_zeroed(sizeof *image);
     image->process = process;
     image->number = ++books->image_number;
@@ -414,29 +412,55 @@ static void begin_image(hl_books *books, uint32_t slot_number)
     books->images[slot_number] = image;
     books->image_count++;
     read_facts(books, image);
+    for (uint32_t i = 0; i < books->image_slots; i++) { /* also when the process's end has been seen since */
+        hl_image *old = books->images[i];
+        if (old && old->process == process && old->number < image->number)
+            replace_image(books, old);
+    }
+}
+
+/* Looks at all slots; adds those that have a new image to `fresh`, of which there are `count` already, in the order in which
+ * the images began: slots are used again, and an exec comes after its fork. Returns how many there are then. */
+static uint32_t find_fresh(hl_books *books, uint32_t *fresh, uint32_t count)
+{
+    uint32_t used = atomic_load(&books->session->processes_used), known = count;
+    books->image_slots = used < HL_MAX_PROCESSES ? used : HL_MAX_PROCESSES;
+    for (uint32_t i = 0; i < books->image_slots; i++) {
+        hl_wire_process *slot = hl_session_process(books->session, i);
+        hl_image *image = books->images[i];
+        if (image) {
+            if (atomic_load(&slot->facts) != image->facts)
+                read_facts(books, image);
+            continue;
+        }
+        uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
+        if (state != HL_PROCESS_RUNNING && state != HL_PROCESS_EXITED)
+            continue;
+        bool found = false;
+        for (uint32_t k = 0; k < known && !found; k++)
+            found = fresh[k] == i;
+        if (found)
+            continue;
+        fresh[count++] = i;
+    }
+    for (uint32_t k = known; k < count; k++) {
+        uint32_t slot = fresh[k], at = k;
+        uint64_t start_ns = hl_session_process(books->session, slot)->start_ns;
+        for (; at > 0 && hl_session_process(books->session, fresh[at - 1])->start_ns > start_ns; at--)
+            fresh[at] = fresh[at - 1];
+        fresh[at] = slot;
+    }
+    return count;
 }
 
 void hl_processes_discover(hl_books *books)
 {
-    uint32_t used = atomic_load(&books->session->processes_used);
-    books->image_slots = used < HL_MAX_PROCESSES ? used : HL_MAX_PROCESSES;
-    uint32_t fresh[HL_MAX_PROCESSES], count = 0;
-    for (uint32_t i = 0; i < books->image_slots; i++) {
-        hl_wire_process *slot = hl_session_process(books->session, i);
-        hl_image *image = books->images[i];
-        if (!image) {
-            uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire);
-            if (state != HL_PROCESS_RUNNING && state != HL_PROCESS_EXITED)
-                continue;
-            /* In the order in which they began: slots are used again, and an exec comes after its fork. */
-            uint32_t at = count++;
-            for (; at > 0 && hl_session_process(books->session, fresh[at - 1])->start_ns > slot->start_ns; at--)
-                fresh[at] = fresh[at - 1];
-            fresh[at] = i;
-        } else if (atomic_load(&slot->facts) != image->facts) {
-            read_facts(books, image);
-        }
-    }
+    uint32_t fresh[HL_MAX_PROCESSES], count = 0, before;
+    /* Again while there is something: what made it, and took a slot that had been passed already, comes before it. */
+    do {
+        before = count;
+        count = find_fresh(books, fresh, count);
+    } while (count != before);
     for (uint32_t k = 0; k < count; k++) {
         if (!books->images[fresh[k]]) /* reading out what the one before it replaced may have found it, too */
             begin_image(books, fresh[k]);
@@ -505,7 +529,7 @@ static void check_exec(hl_books *books, hl_image *image)
     image->exec_announced = false;
     if (session_is_mapped(image->process->pid))
         return; /* it failed, or has not happened yet: then the process says so again, or dies */
-    image->dead = image->replaced = true;
+    replace_image(books, image);
     hl_books_mark(books, image->process->id, "exec", "");
     image->process->recording = HL_RECORDING_NOTHING;
     image->process->executable = link_text(books, image->process->pid, "exe");

@@ -331,10 +331,47 @@ static int by_image(const void *a, const void *b)
     return (i > j) - (i < j);
 }
 
+/* What the image's exec replaced was there until then, and all it did comes before what the image does. False: it is being
+ * read, further up the call stack. */
+static bool release_replaced(hl_books *books, const hl_image *image)
+{
+    bool all = true;
+    for (uint32_t i = 0; books->replaced && i < books->image_slots && image->process->images > 1; i++) {
+        hl_image *old = books->images[i];
+        if (!old || old->process != image->process || !old->replaced || old->released || old->number >= image->number)
+            continue;
+        if (hl_books_read_out(books, old))
+            hl_apply_release_all(books, old);
+        else
+            all = false;
+    }
+    return all;
+}
+
+/* Those whose turn it is before image number `before`, in their order; their end was known before the pass began, and so was
+ * what their parents had done until they made them. */
+static void release_in_turn(hl_books *books, uint64_t before)
+{
+    while (books->replaced) {
+        hl_image *next = NULL;
+        for (uint32_t i = 0; i < books->image_slots; i++) {
+            hl_image *image = books->images[i];
+            if (image && image->replaced && !image->released && image->top == UINT64_MAX && image->number < before &&
+                (!next || image->number < next->number))
+                next = image;
+        }
+        if (!next || !hl_books_read_out(books, next))
+            return;
+        hl_apply_release_all(books, next);
+    }
+}
+
 bool hl_books_read_out(hl_books *books, hl_image *image)
 {
     enum { DEEPEST = 64 }; /* a process waits for one that waited for one .. */
     if (image->reading || books->depth == DEEPEST)
+        return false;
+    if (!release_replaced(books, image))
         return false;
     uint64_t top = image->top;
     image->top = UINT64_MAX;
@@ -420,12 +457,15 @@ uint64_t hl_books_pass(hl_books *books, uint64_t now_ns)
         if (kept == from)
             continue;
         hl_image *at_work = heap[from].reader->image;
+        release_in_turn(books, at_work->number);
+        release_replaced(books, at_work);
         hl_books_put_to_work(books, at_work->process);
         at_work->reading = true;
         apply_in_order(books, heap + from, kept - from);
         at_work->reading = false;
     }
     hl_books_put_to_work(books, NULL);
+    release_in_turn(books, UINT64_MAX);
     books->heap_used = 0;
 
     for (uint32_t i = books->active_count; i-- > 0;) {
