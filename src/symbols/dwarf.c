@@ -9,8 +9,8 @@
 #include "dwarf_walk.h"
 #include "object.h"
 
+#include <dlfcn.h>
 #include <dwarf.h>
-#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -76,10 +76,27 @@ static size_t pick(const unit_of *units, size_t from, size_t n, size_t *picked)
     return used;
 }
 
+/* What malloc has given out, by mallinfo2 (glibc 2.33), or by mallinfo, whose counts of 32 bits wrap. */
 static size_t bytes_held(void)
 {
-    struct mallinfo2 held = mallinfo2();
-    return held.uordblks + held.hblkhd;
+    struct wide {
+        size_t arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost;
+    };
+    struct narrow {
+        unsigned arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost;
+    };
+    struct wide (*ask_wide)(void);
+    struct narrow (*ask_narrow)(void);
+    *(void **)&ask_wide = dlsym(RTLD_DEFAULT, "mallinfo2");
+    *(void **)&ask_narrow = dlsym(RTLD_DEFAULT, "mallinfo");
+    if (ask_wide) {
+        struct wide held = ask_wide();
+        return held.uordblks + held.hblkhd;
+    }
+    if (!ask_narrow)
+        return 0;
+    struct narrow held = ask_narrow();
+    return (size_t)held.uordblks + held.hblkhd;
 }
 
 bool hl_dwarf_find(const hl_dwarf_request *r)

@@ -102,7 +102,7 @@ def test_it_records_a_python_that_has_no_heapline(environment, tmp_path, name):
 
 
 # Where libc had these inline until 2.33: with an old one the same source calls __xstat and the like.
-ONCE_INLINE = {"stat", "fstat", "lstat", "__libc_start_main"}
+ONCE_INLINE = {"stat", "fstat", "lstat", "fstatat", "__libc_start_main"}
 
 
 def symbols(path):
