@@ -338,6 +338,76 @@ static void an_image_is_gone_before_the_next_one_begins(void **state)
     close_fixture(&f);
 }
 
+/* All within one pass: what is read out of an image that was replaced tells of a wait, and that look finds the next image of
+ * the same process. Each is begun once, and each is gone before the next has anything. */
+static void images_that_are_found_while_another_is_read_out_are_begun_once(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, 0);
+    ring_process p = ring_join(f.mapped, getpid(), getppid(), 0);
+    ring_writer u = ring_begin(&p, 1);
+    ring_malloc(&u, AT(1), 10 * MIB);
+    read_all(&f);
+    ring_child(&u, NOBODY_AT_ALL);
+    ring_process child = ring_join(f.mapped, NOBODY_AT_ALL, getpid(), HL_CHILD_FORK);
+    ring_writer c = ring_begin(&child, NOBODY_AT_ALL);
+    ring_malloc(&c, AT(1), 3 * MIB);
+    atomic_store(&child.slot->state, HL_PROCESS_EXITED);
+    ring_waited(&u, NOBODY_AT_ALL, 7 << 8);
+    ring_process q = ring_join(f.mapped, getpid(), getppid(), 0);
+    ring_writer v = ring_begin(&q, 1);
+    ring_malloc(&v, AT(1), 6 * MIB);
+    ring_process r = ring_join(f.mapped, getpid(), getppid(), 0);
+    ring_writer w = ring_begin(&r, 1);
+    ring_malloc(&w, AT(1), 8 * MIB);
+    read_all(&f);
+    for (int i = 0; i < 3; i++) {
+        pass(&f);
+        hl_processes_check(f.books);
+    }
+    assert_int_equal(f.books->process_count, 2);
+    assert_int_equal(f.books->image_count, 1);
+    assert_int_equal(f.books->broken_writers, 0);
+    assert_int_equal(f.books->replaced, 0);
+    assert_int_equal(first_process(&f)->heap, 8 * MIB);
+    assert_int_equal(first_process(&f)->peak, 10 * MIB);
+    assert_int_equal(f.books->processes[1]->exit_status, 7);
+    assert_int_equal(f.books->tree_heap, 8 * MIB);
+    assert_int_equal(all_rows(&f)->meta.peak, 13 * MIB);
+    assert_adds_up(&f);
+    close_fixture(&f);
+}
+
+/* A child forks, executes and ends before its first image is looked at: its parent's words come first. */
+static void what_an_exec_replaced_does_not_come_before_its_parent(void **state)
+{
+    (void)state;
+    fixture f;
+    open_fixture(&f, 0);
+    ring_process p = ring_join(f.mapped, getpid(), getppid(), 0);
+    ring_writer u = ring_begin(&p, 1);
+    ring_malloc(&u, AT(1), 1 * MIB);
+    read_all(&f);
+    ring_malloc(&u, AT(2), 10 * MIB);
+    ring_child(&u, NOBODY_AT_ALL);
+    ring_process child = ring_join(f.mapped, NOBODY_AT_ALL, getpid(), HL_CHILD_FORK);
+    ring_writer c = ring_begin(&child, NOBODY_AT_ALL);
+    ring_malloc(&c, AT(1), 5 * MIB);
+    ring_process next = ring_join(f.mapped, NOBODY_AT_ALL, getpid(), 0);
+    ring_writer d = ring_begin(&next, NOBODY_AT_ALL);
+    ring_malloc(&d, AT(1), 1 * MIB);
+    atomic_store(&next.slot->state, HL_PROCESS_EXITED);
+    ring_waited(&u, NOBODY_AT_ALL, 0);
+    read_all(&f);
+    assert_int_equal(f.books->process_count, 2);
+    assert_int_equal(f.books->processes[1]->peak, 5 * MIB);
+    assert_int_equal(all_rows(&f)->meta.peak, 16 * MIB);
+    assert_int_equal(f.books->tree_heap, 11 * MIB);
+    assert_adds_up(&f);
+    close_fixture(&f);
+}
+
 /* Words that lie about who waits for whom: nobody is read twice, nothing hangs. */
 static void processes_that_wait_for_each_other_are_read_once(void **state)
 {
@@ -372,6 +442,8 @@ int main(void)
         cmocka_unit_test(what_a_child_does_comes_before_its_parents_wait),
         cmocka_unit_test(two_lives_of_one_pid_are_waited_for_in_their_order),
         cmocka_unit_test(an_image_is_gone_before_the_next_one_begins),
+        cmocka_unit_test(images_that_are_found_while_another_is_read_out_are_begun_once),
+        cmocka_unit_test(what_an_exec_replaced_does_not_come_before_its_parent),
         cmocka_unit_test(processes_that_wait_for_each_other_are_read_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
