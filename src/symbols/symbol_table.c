@@ -263,8 +263,10 @@ int hl_symbol_table_read(hl_symbol_table *t, const char *key, const uint8_t *byt
         return -ENOMEM;
     }
     const uint8_t *at = bytes + sizeof h;
-    memcpy(t->places, at, places);
-    memcpy(t->frames, at + places, frames);
+    if (places) /* there may be none, and no memory for them */
+        memcpy(t->places, at, places);
+    if (frames)
+        memcpy(t->frames, at + places, frames);
     memcpy(t->text, at + places + frames, h.text);
     t->places_used = h.places;
     t->frames_used = h.frames;
