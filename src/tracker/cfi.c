@@ -227,7 +227,7 @@ static bool read_function(const hl_cfi *cfi, const uint8_t *at, uint64_t pc, com
     if (c->has_length)
         take(&b, uleb(&b));
     *instructions = b;
-    return !b.broken && pc - row->begin < row->end - row->begin;
+    return !b.broken && pc >= row->begin && pc < row->end;
 }
 
 /* The record for `pc`, by the sorted table of the header; NULL: there is none. */
@@ -296,6 +296,7 @@ static hl_cfi_rule expression_of(bytes *b, hl_cfi_how how)
 }
 
 static int64_t scaled(const common *c, uint64_t factor) { return (int64_t)(factor * (uint64_t)c->data_align); }
+static int64_t negative(int64_t offset) { return (int64_t)(0 - (uint64_t)offset); }
 
 /* Runs instructions while they are for addresses up to `pc`. False: one is not known. */
 static bool run(const common *c, bytes b, uint64_t location, uint64_t pc, const state *initial, state *s)
@@ -406,7 +407,7 @@ static bool run(const common *c, bytes b, uint64_t location, uint64_t pc, const 
             uleb(&b);
             break; /* GNU_args_size */
         case 0x2f:
-            reg = uleb(&b), set(s, reg, HL_CFI_AT, -scaled(c, uleb(&b)));
+            reg = uleb(&b), set(s, reg, HL_CFI_AT, negative(scaled(c, uleb(&b))));
             break; /* GNU_negative_offset_extended */
         default:
             return false;
