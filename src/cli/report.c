@@ -138,6 +138,8 @@ int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_
         status = hl_options_mistake(syntax, "%s: one profile at a time", argv[1]);
     if (status < 0 && o.json && o.csv)
         status = hl_options_mistake(syntax, "--json and --csv exclude each other");
+    if (status < 0 && o.python_only && o.native_only)
+        status = hl_options_mistake(syntax, "--python-only and --native-only exclude each other");
     if (status >= 0) {
         free(joined);
         return status;
@@ -147,7 +149,7 @@ int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_
     hl_report r = {.path = argv[0],
                    .json = o.json,
                    .csv = o.csv,
-                   .leaf = o.leaf,
+                   .leaf = o.leaf || o.native_only,
                    .whole = o.whole,
                    .sort = (hl_sort)o.sort,
                    .names = argv + 1,
@@ -161,10 +163,16 @@ int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_
     if (error) {
         status = complain(r.path, r.why, error);
     } else {
-        error = hl_model_load(&r.model, hl_profile_database(profile), r.why, sizeof r.why);
+        error = hl_model_load(&r.model, hl_profile_database(profile),
+                              o.python_only   ? HL_FRAMES_PYTHON
+                              : o.native_only ? HL_FRAMES_NATIVE
+                                              : HL_FRAMES_ALL,
+                              r.why, sizeof r.why);
         if (!error && r.model->running)
             r.model->watched = is_recorded(r.model);
         status = error ? complain(r.path, r.why, error) : make(&r, &o, selection, writer, r.path);
+        if (error == -ENOENT) /* asked for what it has not */
+            status = HL_EXIT_USAGE;
         if (!error)
             hl_model_release(r.model);
         hl_profile_close(profile);

@@ -9,7 +9,7 @@
 #include "cli.h"
 
 typedef struct hl_report_options {
-    bool json, csv, leaf, whole, leaks, allocated;
+    bool json, csv, leaf, whole, leaks, allocated, python_only, native_only;
     const char *at, *thread;
     uint64_t temporary; /* HL_NO_TEMPORARY: not asked for */
     uint64_t pid, rows;
@@ -52,6 +52,15 @@ extern const char *const hl_colour_choices[];
     {                                                                                                                  \
         .name = "leaf", .kind = HL_OPTION_FLAG, .help = "charge the innermost frame, also inside libraries",           \
         HL_REPORT_SET(leaf)                                                                                            \
+    }
+#define HL_OPTIONS_FRAMES                                                                                              \
+    {.name = "python-only",                                                                                            \
+     .kind = HL_OPTION_FLAG,                                                                                           \
+     .help = "leave out native frames (of heapline run --native)",                                                     \
+     HL_REPORT_SET(python_only)},                                                                                      \
+    {                                                                                                                  \
+        .name = "native-only", .kind = HL_OPTION_FLAG, .help = "leave out Python's frames; implies --leaf",            \
+        HL_REPORT_SET(native_only)                                                                                     \
     }
 #define HL_OPTION_SORT(keys, what)                                                                                     \
     {                                                                                                                  \

@@ -8,6 +8,7 @@ int hl_cmd_summary(int argc, char **argv)
         HL_OPTIONS_VIEW,
         HL_OPTION_THREAD,
         HL_OPTION_LEAF,
+        HL_OPTIONS_FRAMES,
         HL_OPTION_SORT(sorts, "order of the rows: total (default), own, count"),
         HL_OPTION_ROWS("functions to show, 0 for all (default 20; all with --json)"),
         HL_OPTION_JSON,

@@ -8,6 +8,7 @@ int hl_cmd_table(int argc, char **argv)
         HL_OPTIONS_VIEW,
         HL_OPTION_THREAD,
         HL_OPTION_LEAF,
+        HL_OPTIONS_FRAMES,
         HL_OPTION_SORT(sorts, "order of the rows: bytes (default), count, place"),
         HL_OPTION_ROWS("rows to show, 0 for all (default 20; 1000 with --json, all with --csv)"),
         HL_OPTION_CSV,

@@ -54,7 +54,13 @@ static void close_cell(hl_grid *grid, size_t from)
     size_t bytes = grid->text.bytes - from;
     int columns = grid->text.failed || !bytes ? 0 : hl_columns(grid->text.at + from, bytes);
     grid->cell[(grid->rows - 1) * (size_t)grid->n + (size_t)grid->filled++] =
-        (hl_grid_cell){from, (uint32_t)bytes, 0, columns};
+        (hl_grid_cell){from, (uint32_t)bytes, 0, columns, HL_PLAIN};
+}
+
+void hl_grid_cell_style(hl_grid *grid, hl_style style)
+{
+    if (!grid->failed && grid->filled)
+        grid->cell[(grid->rows - 1) * (size_t)grid->n + (size_t)grid->filled - 1].style = style;
 }
 
 void hl_grid_text(hl_grid *grid, const char *text)
@@ -211,7 +217,7 @@ static void write_row(const hl_grid *grid, const int width[], size_t row)
         if (cell->bytes) {
             hl_out_repeat(out, " ", pending);
             pending = 0;
-            hl_style style = grid->style[row] ? grid->style[row] : grid->column[c].style;
+            hl_style style = cell->style ? cell->style : grid->style[row] ? grid->style[row] : grid->column[c].style;
             if (style)
                 hl_out_style(out, style);
             if (grid->column[c].tail && cell->columns > columns) {

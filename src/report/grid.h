@@ -29,6 +29,7 @@ typedef struct hl_grid_cell {
     size_t at;
     uint32_t bytes, keep; /* the first `keep` bytes are never cut */
     int columns;
+    hl_style style; /* instead of its row's and its column's */
 } hl_grid_cell;
 
 typedef struct hl_grid {
@@ -45,8 +46,9 @@ typedef struct hl_grid {
 
 hl_grid hl_grid_begin(hl_out *out, const hl_column *columns, int n);
 void hl_grid_row(hl_grid *grid);
-void hl_grid_style(hl_grid *grid, hl_style style);  /* of the whole last row */
-void hl_grid_text(hl_grid *grid, const char *text); /* from outside: cleaned; null: empty */
+void hl_grid_style(hl_grid *grid, hl_style style);      /* of the whole last row */
+void hl_grid_cell_style(hl_grid *grid, hl_style style); /* of the last cell added */
+void hl_grid_text(hl_grid *grid, const char *text);     /* from outside: cleaned; null: empty */
 void hl_grid_textf(hl_grid *grid, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The first is drawing of ours that stays whole when the second, from outside, is cut. */
 void hl_grid_branch(hl_grid *grid, const char *branch, const char *text);

@@ -121,6 +121,8 @@ int hl_group_by_module(const hl_view *view, hl_groups *g)
         const hl_model_stack *s = &m->stacks.row[i];
         uint32_t function = s->frame == HL_NO_ROW ? HL_NO_ROW : m->frames.row[s->frame].function;
         uint32_t file = function == HL_NO_ROW ? HL_NO_ROW : m->functions.row[function].file;
+        if (s->kind == HL_STACK_NATIVE) /* the library's: hl_group_by_library */
+            file = HL_NO_ROW;
         /* of_stack: a file row + 1, of a file outside the standard library if there is one */
         of_stack[i] = of_stack[s->parent];
         bool library = file != HL_NO_ROW && m->files.row[file].origin != HL_ORIGIN_USER &&
@@ -145,4 +147,79 @@ int hl_group_by_module(const hl_view *view, hl_groups *g)
     if (g->n)
         qsort(g->at, g->n, sizeof *g->at, heavier_group);
     return 0;
+}
+
+static bool begins(const char *text, const char *with) { return strncmp(text, with, strlen(with)) == 0; }
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash && *path != '[' && *path != '(' ? slash + 1 : path;
+}
+
+/* Objects that allocate on behalf of whoever calls them. */
+static bool is_runtime(const char *name)
+{
+    static const char *const runtimes[] = {"libc.so",   "libc-",        "libc.musl", "libstdc++.so",
+                                           "libc++.so", "libc++abi.so", "ld-linux",  "ld-",
+                                           "ld.so",     "libpthread",   "libdl.so",  "libgcc_s.so"};
+    for (size_t i = 0; i < sizeof runtimes / sizeof *runtimes; i++)
+        if (begins(name, runtimes[i]))
+            return true;
+    return false;
+}
+
+/* The interpreter's allocator, in whatever object it is. What makes objects from it (lists, tuples) is the interpreter. */
+static bool is_pymalloc(const char *function)
+{
+    static const char *const names[] = {"PyMem_",           "_PyMem_",          "PyObject_Malloc",  "PyObject_Calloc",
+                                        "PyObject_Realloc", "_PyObject_Malloc", "_PyObject_Calloc", "_PyObject_Realloc",
+                                        "pymalloc_alloc",   "pymalloc_realloc"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (begins(function, names[i]))
+            return true;
+    return false;
+}
+
+int hl_group_by_library(const hl_view *view, hl_groups *g)
+{
+    const hl_model *m = view->model;
+    uint32_t *of_stack = calloc(m->stacks.n, sizeof *of_stack); /* a file row + 1 */
+    bool *settled = calloc(m->stacks.n, sizeof *settled);       /* it is not only a runtime's */
+    g->at = calloc(m->files.n + 1, sizeof *g->at);
+    int error = of_stack && settled && g->at ? 0 : -ENOMEM;
+    for (uint32_t i = 0; i < m->files.n && !error; i++) {
+        const char *name = m->files.row[i].label;
+        g->at[i] = (hl_group){.name = name, .bytes = strlen(name), .row = i};
+    }
+    if (!error)
+        g->at[m->files.n] = (hl_group){.name = "(no native frame)", .bytes = 17, .row = HL_NO_ROW};
+    for (uint32_t i = 1; i < m->stacks.n && !error; i++) {
+        const hl_model_stack *s = &m->stacks.row[i];
+        uint32_t module = s->frame == HL_NO_ROW ? HL_NO_ROW : m->frames.row[s->frame].module;
+        of_stack[i] = of_stack[s->parent];
+        settled[i] = settled[s->parent];
+        if (module == HL_NO_ROW)
+            continue;
+        uint32_t function = m->frames.row[s->frame].function;
+        bool runtime = is_runtime(base_name(m->files.row[module].path)) ||
+                       (function != HL_NO_ROW && is_pymalloc(m->functions.row[function].name));
+        if (runtime && settled[i])
+            continue;
+        of_stack[i] = module + 1;
+        settled[i] = !runtime;
+    }
+    for (uint32_t i = 0; i < m->stats.n && !error; i++) {
+        uint32_t file = of_stack[m->stats.row[i].stack];
+        if (hl_view_takes(view, &m->stats.row[i]))
+            add_stat(&g->at[file ? file - 1 : m->files.n], view, i);
+    }
+    free(of_stack);
+    free(settled);
+    for (uint32_t i = 0; i <= m->files.n && !error; i++)
+        if (g->at[i].allocated.blocks || g->at[i].weight.bytes)
+            g->at[g->n++] = g->at[i];
+    if (g->n)
+        qsort(g->at, g->n, sizeof *g->at, heavier_group);
+    return error;
 }

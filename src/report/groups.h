@@ -26,4 +26,8 @@ hl_grouping hl_group_by_allocator;
 hl_grouping hl_group_by_thread; /* row: of the model's threads, HL_NO_ROW for the unknown one */
 hl_grouping hl_group_by_module; /* of the innermost frame outside the standard library, else of the innermost */
 
+/* Of the loaded object of the innermost native frame that is none of libc's, libstdc++'s, the dynamic loader's or the
+ * interpreter's allocator's; where all are, of the innermost. row: of the model's files, HL_NO_ROW for "(no native frame)". */
+hl_grouping hl_group_by_library;
+
 #endif

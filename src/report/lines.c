@@ -161,7 +161,7 @@ static int32_t end_of(const hl_model *m, const hl_source *source, uint32_t funct
         const char *text = hl_source_line(source, at, &bytes);
         if (indent < 0)
             continue;
-        if (indent <= base && text[indent < (int32_t)bytes ? indent : 0] != ')' && at > last)
+        if (indent <= base && !strchr(")}", text[indent < (int32_t)bytes ? indent : 0]) && at > last)
             break;
         body = at;
     }
@@ -417,7 +417,7 @@ static void write_rest(hl_report *r, const lines *l, const figures *rest, uint32
     }
     if (!is_empty(&l->apart)) {
         hl_grid_row(&grid);
-        hl_grid_text(&grid, "no line of Python");
+        hl_grid_text(&grid, r->model->native_only ? "no known stack" : "no line of Python");
         put_figures(&grid, &l->apart, false);
     }
     hl_grid_row(&grid);

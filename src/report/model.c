@@ -177,10 +177,11 @@ static int fill_function(loader *l, sqlite3_stmt *row, void *into, uint32_t inde
     return function->name ? 0 : -ENOMEM;
 }
 
-uint32_t hl_site_of(loader *l, hl_site_kind kind, uint32_t function, int32_t line)
+uint32_t hl_site_of(loader *l, hl_site site)
 {
     hl_model *m = l->model;
-    uint32_t row = hl_map_row(&l->site_rows, (uint64_t)kind << 32 | function, (uint32_t)line, m->sites.n);
+    uint64_t where = (uint64_t)(site.module + 1) << 33 | (uint64_t)site.inlined << 32 | (uint32_t)site.line;
+    uint32_t row = hl_map_row(&l->site_rows, (uint64_t)site.kind << 32 | site.function, where, m->sites.n);
     if (row == m->sites.n) {
         if ((row & (row - 1)) == 0 || row < 2) { /* rooms are powers of two, from 2 */
             hl_site *grown = realloc(m->sites.row, (row < 2 ? 2 : (size_t)row * 2) * sizeof *grown);
@@ -188,7 +189,7 @@ uint32_t hl_site_of(loader *l, hl_site_kind kind, uint32_t function, int32_t lin
                 return HL_NO_ROW;
             m->sites.row = grown;
         }
-        m->sites.row[m->sites.n++] = (hl_site){kind, function, line};
+        m->sites.row[m->sites.n++] = site;
     }
     return row;
 }
@@ -201,8 +202,20 @@ static int fill_frame(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
     frame->line = sqlite3_column_int(row, 2);
     frame->module = ROW_OF(l->model->files, sqlite3_column_int64(row, 3));
     frame->caller = sqlite3_column_type(row, 4) == SQLITE_NULL ? HL_NO_ROW : (uint32_t)sqlite3_column_int64(row, 4);
-    frame->site = hl_site_of(l, HL_SITE_LINE, frame->function, frame->line);
+    frame->site = hl_site_of(l, (hl_site){.kind = HL_SITE_LINE,
+                                          .function = frame->function,
+                                          .line = frame->line,
+                                          .module = frame->module,
+                                          .inlined = frame->module != HL_NO_ROW && frame->caller != HL_NO_ROW});
     return frame->site == HL_NO_ROW ? -ENOMEM : 0;
+}
+
+/* Callers are written after the frames inlined into them. */
+static void find_callers(hl_model *m)
+{
+    for (uint32_t i = 0; i < m->frames.n; i++)
+        if (m->frames.row[i].caller != HL_NO_ROW)
+            m->frames.row[i].caller = ROW_OF(m->frames, (int64_t)m->frames.row[i].caller);
 }
 
 static int fill_stack(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
@@ -433,8 +446,9 @@ static int load_tables(loader *l)
         l->directory = NULL;
         return -ENOMEM;
     }
-    if (hl_site_of(l, HL_SITE_NO_PYTHON, HL_NO_ROW, 0) == HL_NO_ROW ||
-        hl_site_of(l, HL_SITE_STARTUP, HL_NO_ROW, 0) == HL_NO_ROW)
+    hl_site nowhere = {.kind = HL_SITE_NO_PYTHON, .function = HL_NO_ROW, .module = HL_NO_ROW}, startup = nowhere;
+    startup.kind = HL_SITE_STARTUP;
+    if (hl_site_of(l, nowhere) == HL_NO_ROW || hl_site_of(l, startup) == HL_NO_ROW)
         return -ENOMEM;
     if ((error = load(l, "SELECT id, path, origin, source_bytes IS NOT NULL FROM file ORDER BY id", &m->files,
                       sizeof *m->files.row, fill_file)) ||
@@ -442,6 +456,7 @@ static int load_tables(loader *l)
                       sizeof *m->functions.row, fill_function)) ||
         (error = load(l, "SELECT id, function, line, module, caller FROM frame ORDER BY id", &m->frames,
                       sizeof *m->frames.row, fill_frame)) ||
+        (error = (find_callers(m), hl_label_natives(l))) ||
         (error = load(l, "SELECT id, parent, frame, kind FROM stack ORDER BY id", &m->stacks, sizeof *m->stacks.row,
                       fill_stack)) ||
         (error = load(
@@ -469,17 +484,19 @@ static int load_tables(loader *l)
              "SELECT id, stack, process, thread, allocator, allocations, allocated, frees, freed, live, live_blocks, "
              "peak, peak_blocks, tree_peak, tree_peak_blocks FROM stat ORDER BY id",
              &m->stats, sizeof *m->stats.row, fill_stat)) ||
-        (error = load(l, "SELECT process, text FROM note ORDER BY id", &m->notes, sizeof *m->notes.row, fill_note)))
+        (error = load(l, "SELECT process, text FROM note ORDER BY id", &m->notes, sizeof *m->notes.row, fill_note)) ||
+        (error = hl_arrange_stacks(l)))
         return error;
     return hl_charge_stacks(l);
 }
 
-int hl_model_load(hl_model **model, sqlite3 *database, char *why, size_t why_bytes)
+int hl_model_load(hl_model **model, sqlite3 *database, hl_frame_choice choice, char *why, size_t why_bytes)
 {
     *model = calloc(1, sizeof **model);
     if (!*model)
         return -ENOMEM;
     (*model)->database = database;
+    (*model)->choice = choice;
     loader l = {.model = *model, .why = why, .why_bytes = why_bytes};
     int error = load_tables(&l);
     hl_map_release(&l.site_rows);
@@ -522,7 +539,7 @@ const char *hl_site_function(const hl_model *m, uint32_t site)
     const hl_site *s = &m->sites.row[site];
     switch (s->kind) {
     case HL_SITE_NO_PYTHON:
-        return "(no Python)";
+        return m->native_only ? "(no stack)" : "(no Python)";
     case HL_SITE_STARTUP:
         return "(interpreter start-up)";
     case HL_SITE_DEEPER:

@@ -37,6 +37,7 @@ typedef struct hl_model_file {
     const char *label; /* a shorter name of it for people: below the working directory, site-packages, the library */
     hl_origin origin;
     bool embedded; /* has its source text in the profile */
+    bool native;   /* source of native frames, or a loaded object */
 } hl_model_file;
 
 typedef struct hl_model_function {
@@ -44,6 +45,7 @@ typedef struct hl_model_function {
     uint32_t file;
     const char *name;
     int32_t first_line;
+    bool native; /* of native frames */
 } hl_model_function;
 
 typedef struct hl_model_frame {
@@ -55,13 +57,19 @@ typedef struct hl_model_frame {
     uint32_t caller; /* frame that it was inlined into; HL_NO_ROW: it was not */
 } hl_model_frame;
 
-/* A line of a function, whatever the columns; the unit that tables show. The first two are always there. */
+/* A line of a function, whatever the columns; the unit that tables show. The first two are always there. Native ones are
+ * those of one loaded object, and a line in calls that were inlined is another than the same line in calls that were not. */
 typedef enum hl_site_kind { HL_SITE_NO_PYTHON, HL_SITE_STARTUP, HL_SITE_LINE, HL_SITE_DEEPER } hl_site_kind;
 typedef struct hl_site {
     hl_site_kind kind;
     uint32_t function; /* of LINE, and of the node above DEEPER; else HL_NO_ROW */
     int32_t line;      /* 0: unknown */
+    uint32_t module;   /* file of the loaded object; HL_NO_ROW: not native */
+    bool inlined;
 } hl_site;
+
+/* Which frames a model has: of merged stacks, only Python's or only the native ones when the user wants it so. */
+typedef enum hl_frame_choice { HL_FRAMES_ALL, HL_FRAMES_PYTHON, HL_FRAMES_NATIVE } hl_frame_choice;
 
 /* As in the schema. */
 typedef enum hl_stack_kind {
@@ -142,7 +150,9 @@ typedef struct hl_model {
     HL_ARRAY(hl_allocator_name) allocators;
     HL_ARRAY(hl_stat) stats;
     HL_ARRAY(hl_note) notes;
-    bool native_only;      /* no stack has a frame of Python's */
+    hl_frame_choice choice;
+    bool has_native;       /* some stack has a native frame */
+    bool native_only;      /* and none has one of Python's: a C program, or HL_FRAMES_NATIVE */
     hl_origin yours;       /* files of this origin count as the user's: USER unless the program has none */
     uint32_t recorded;     /* processes with allocations */
     bool running, stopped; /* as the file says: a recording that was killed says running for ever */
@@ -154,8 +164,9 @@ typedef struct hl_model {
     struct hl_strings *strings;
 } hl_model;
 
-/* Loads everything but cells, ticks, histograms and source text. 0, -ENOMEM, or -EIO with the database's words in `why`. */
-int hl_model_load(hl_model **model, struct sqlite3 *database, char *why, size_t why_bytes);
+/* Loads everything but cells, ticks, histograms and source text. A native frame into which calls were inlined is several
+ * stack rows, one a call. 0, -ENOMEM, -EIO with the database's words in `why`, or -ENOENT: no frame of that choice is in it. */
+int hl_model_load(hl_model **model, struct sqlite3 *database, hl_frame_choice choice, char *why, size_t why_bytes);
 void hl_model_release(hl_model *model);
 
 /* A key of the meta table; `otherwise` where it is absent or null. */

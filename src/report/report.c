@@ -26,7 +26,7 @@ int hl_report_head(hl_report *r)
         hl_out_put(out, "\n");
     }
     const hl_selection *s = &r->view.selection;
-    if (s->moment == HL_AT_PEAK && !s->pid && !s->thread && !r->leaf)
+    if (s->moment == HL_AT_PEAK && !s->pid && !s->thread && !r->leaf && r->model->choice == HL_FRAMES_ALL)
         return 0;
     hl_outf(out, "shown: %s %s", hl_size_text(size, (int64_t)r->view.total.bytes),
             hl_view_title(&r->view, title, sizeof title));
@@ -39,6 +39,8 @@ int hl_report_head(hl_report *r)
     }
     if (r->leaf)
         hl_out_put(out, ", by innermost frame");
+    if (r->model->choice != HL_FRAMES_ALL)
+        hl_out_put(out, r->model->choice == HL_FRAMES_PYTHON ? ", native frames left out" : ", Python frames left out");
     hl_out_put(out, "\n");
     return 0;
 }
@@ -83,6 +85,8 @@ hl_json hl_report_json(hl_report *r, const char *schema)
     if (s->thread)
         hl_json_text(&json, "thread", s->thread);
     hl_json_bool(&json, "leaf", r->leaf);
+    if (r->model->choice != HL_FRAMES_ALL)
+        hl_json_text(&json, "frames", r->model->choice == HL_FRAMES_PYTHON ? "python" : "native");
     hl_json_end(&json);
     uint64_t expected;
     hl_json_bool(&json, "exact", !hl_view_check(&r->view, &expected) || expected == r->view.total.bytes);
@@ -164,6 +168,28 @@ hl_ranked *hl_rank(const hl_weight *weights, uint32_t n, bool count_first, uint3
     return rows;
 }
 
+const char *hl_report_native_sign(const hl_report *r, bool native)
+{
+    return native && !r->model->native_only ? hl_glyph(&r->out, "◦ ", "~ ") : "";
+}
+
+bool hl_report_function(const hl_report *r, uint32_t site, char *text, size_t bytes)
+{
+    const hl_site *s = &r->model->sites.row[site];
+    const char *sign = hl_report_native_sign(r, s->module != HL_NO_ROW);
+    snprintf(text, bytes, "%s%.*s%s", sign, bytes > 32 ? (int)bytes - 32 : 0, hl_site_function(r->model, site),
+             s->inlined && r->out.terminal.width >= 100 ? " (inlined)" : "");
+    return *sign != '\0';
+}
+
+void hl_report_native_remark(hl_report *r)
+{
+    if (r->leaf && r->model->has_native && !r->model->native_only)
+        hl_report_remark(
+            r, "%snative code (C, C++, Rust, Fortran ..), called by the Python code above it or on its behalf.",
+            hl_report_native_sign(r, true));
+}
+
 void hl_report_place(hl_report *r, hl_grid *grid, uint32_t site, bool source)
 {
     const hl_model *m = r->model;
@@ -173,7 +199,11 @@ void hl_report_place(hl_report *r, hl_grid *grid, uint32_t site, bool source)
         hl_grid_textf(grid, "%.900s:%d", file->label, line);
     else
         hl_grid_text(grid, file ? file->label : NULL);
-    hl_grid_text(grid, hl_site_function(m, site));
+    char function[512];
+    bool native = hl_report_function(r, site, function, sizeof function);
+    hl_grid_text(grid, function);
+    if (native)
+        hl_grid_cell_style(grid, HL_DIM);
     if (!source)
         return;
     size_t bytes = 0;
@@ -196,4 +226,10 @@ void hl_report_json_site(const hl_model *m, hl_json *json, uint32_t site)
     hl_json_text(json, "function", hl_site_function(m, site));
     hl_json_text(json, "file", file ? file->path : "");
     hl_json_int(json, "line", m->sites.row[site].line);
+    if (m->sites.row[site].module == HL_NO_ROW)
+        return;
+    hl_json_bool(json, "native", true);
+    hl_json_text(json, "module", m->files.row[m->sites.row[site].module].path);
+    if (m->sites.row[site].inlined)
+        hl_json_bool(json, "inlined", true);
 }

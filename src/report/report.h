@@ -71,13 +71,21 @@ typedef struct hl_ranked {
 } hl_ranked;
 hl_ranked *hl_rank(const hl_weight *weights, uint32_t n, bool count_first, uint32_t *ranked); /* only those above 0 */
 
+/* The site's function as people see it, not cleaned, with what is said about native ones: "◦ list_resize (inlined)",
+ * without the latter where room is short. The sign
+ * tells native code from Python's where both are. Into `text`. Whether it has the sign. */
+bool hl_report_function(const hl_report *report, uint32_t site, char *text, size_t bytes);
+const char *hl_report_native_sign(const hl_report *report, bool native); /* "◦ " or "" */
+void hl_report_native_remark(hl_report *report); /* what the sign means, where there may be some */
+
 /* Two cells: the place ("app.py:42") and the function; then one with the line's source text when `source`. */
 void hl_report_place(hl_report *report, hl_grid *grid, uint32_t site, bool source);
 
 /* One cell of a CSV row (RFC 4180). */
 void hl_csv_cell(hl_out *out, const char *text);
 
-/* The file's path, the site's line and function into an open JSON object. */
+/* The file's path, the site's line and function into an open JSON object; of native ones also "native": true, "module", and
+ * "inlined": true where that holds. */
 void hl_report_json_site(const hl_model *model, hl_json *json, uint32_t site);
 
 #endif

@@ -190,9 +190,13 @@ static void put_facts(hl_report *r, const totals *t, const rss_parts *p)
     put_rss(r, &grid, t, p);
     if (t->arena_peak)
         put_fact(&grid, "Arenas", "peak %s mapped by the interpreter's own allocator", SIZE(t->arena_peak));
-    put_fact(&grid, "Program", "%s%s, %s thread%s, %u process%s", t->python ? "Python " : "not Python",
-             t->python ? t->python : "", COUNT(t->threads), t->threads == 1 ? "" : "s", m->processes.n,
-             m->processes.n == 1 ? "" : "es");
+    const char *program = m->processes.n ? m->processes.row[0].executable : "";
+    const char *base = strrchr(program, '/') ? strrchr(program, '/') + 1 : program;
+    put_fact(&grid, "Program", "%s%.200s, %s thread%s, %u process%s", t->python ? "Python " : "",
+             t->python ? t->python
+             : *base   ? base
+                       : "(unknown)",
+             COUNT(t->threads), t->threads == 1 ? "" : "s", m->processes.n, m->processes.n == 1 ? "" : "es");
     int64_t lost = hl_model_number(m, "lost", 0), folded = hl_model_number(m, "folded_stacks", 0);
     put_fact(&grid, "Recording", "%s events, %s lost; the program waited %s", COUNT(hl_model_number(m, "events", 0)),
              lost ? COUNT(lost) : "none", TIME(hl_model_number(m, "waited_ns", 0)));
@@ -314,7 +318,7 @@ static void put_groups(hl_report *r, const char *title, const char *column, hl_g
         {.title = "Blocks", .right = true, .drop = 3},
         {.title = "Allocated", .right = true},
         {.title = "Allocations", .right = true, .drop = 2},
-        {.title = column, .least = 16},
+        {.title = column, .least = by == hl_group_by_library ? 34 : 16},
     };
     hl_groups g = {0};
     if (by(&r->view, &g) != 0) {
@@ -446,8 +450,12 @@ static int write_text(hl_report *r, const totals *t, const rss_parts *parts, con
             put_top_lines(r, counts, true, allocated.total);
             put_sizes(r, buckets);
             put_groups(r, "Allocators", "Allocator", hl_group_by_allocator, 20);
-            put_groups(r, "Modules (of the innermost frame outside the standard library)", "Module", hl_group_by_module,
-                       8);
+            if (r->model->has_native)
+                put_groups(r, "Libraries (of the innermost native frame outside the C and C++ libraries)", "Library",
+                           hl_group_by_library, 12);
+            if (!r->model->native_only)
+                put_groups(r, "Modules (of the innermost frame outside the standard library)", "Module",
+                           hl_group_by_module, 8);
         }
         if (!empty && r->model->threads.n > 1)
             put_groups(r, "Threads", "Thread (id)", hl_group_by_thread, 8);
@@ -512,6 +520,8 @@ static void json_groups(hl_report *r, hl_json *json, const char *key, hl_groupin
             hl_json_int(json, "threads", (int64_t)t->threads);
             hl_json_int(json, "pid", t->process == HL_NO_ROW ? 0 : r->model->processes.row[t->process].pid);
         }
+        if (by == hl_group_by_library && g.at[i].row != HL_NO_ROW)
+            hl_json_text(json, "module", r->model->files.row[g.at[i].row].path);
         hl_json_int(json, "bytes", (int64_t)g.at[i].weight.bytes);
         hl_json_int(json, "count", (int64_t)g.at[i].weight.blocks);
         hl_json_int(json, "allocated_bytes", (int64_t)g.at[i].allocated.bytes);
@@ -614,6 +624,8 @@ static int write_json(hl_report *r, const totals *t, const rss_parts *parts, con
     json_groups(r, &json, "by_allocator", hl_group_by_allocator);
     json_groups(r, &json, "by_module", hl_group_by_module);
     json_groups(r, &json, "by_thread", hl_group_by_thread);
+    if (m->has_native)
+        json_groups(r, &json, "libraries", hl_group_by_library);
     hl_json_array(&json, "notes");
     for (uint32_t i = 0; i < m->notes.n; i++)
         hl_json_text(&json, NULL, m->notes.row[i].text);

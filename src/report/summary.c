@@ -48,13 +48,15 @@ static int sum_totals(const hl_view *view, hl_weight *totals)
 }
 
 /* Library functions are rows of their own only where something is charged to them. */
-static bool is_shown(const hl_report *r, const row *candidate)
+static bool is_shown(const hl_report *r, const row *candidate, const bool *own_native)
 {
     const hl_model *m = r->model;
     if (!candidate->total.bytes && !candidate->total.blocks && !candidate->own.blocks)
         return false;
     if (candidate->function == HL_NO_ROW || r->leaf || candidate->own.bytes || candidate->own.blocks)
         return true;
+    if (m->functions.row[candidate->function].native)
+        return own_native[candidate->function];
     uint32_t file = m->functions.row[candidate->function].file;
     return file != HL_NO_ROW && m->files.row[file].origin == m->yours;
 }
@@ -68,7 +70,14 @@ static row *make_rows(hl_report *r, uint32_t *n)
     row *rows = calloc((size_t)functions + 2, sizeof *rows);
     hl_weight *totals = calloc((size_t)functions + 1, sizeof *totals);
     hl_weight *sites = hl_view_by_site(&r->view, r->leaf);
-    if (rows && totals && sites && sum_totals(&r->view, totals) == 0) {
+    bool *own_native = calloc((size_t)functions + 1, sizeof *own_native); /* functions of the program's own, in C */
+    for (uint32_t i = 0; own_native && m->native_only && i < m->stacks.n; i++) {
+        const hl_model_stack *s = &m->stacks.row[i];
+        if (s->kind == HL_STACK_NATIVE && s->yours == s->leaf && s->frame != HL_NO_ROW &&
+            m->frames.row[s->frame].function != HL_NO_ROW)
+            own_native[m->frames.row[s->frame].function] = true;
+    }
+    if (rows && totals && sites && own_native && sum_totals(&r->view, totals) == 0) {
         for (uint32_t i = 0; i < functions; i++)
             rows[i] = (row){.function = i, .total = totals[i]};
         for (uint32_t i = 0; i < 2; i++)
@@ -80,13 +89,14 @@ static row *make_rows(hl_report *r, uint32_t *n)
             own->blocks += sites[i].blocks;
         }
         for (uint32_t i = 0; i < functions + 2; i++)
-            if (is_shown(r, &rows[i]))
+            if (is_shown(r, &rows[i], own_native))
                 rows[(*n)++] = rows[i];
         qsort_r(rows, *n, sizeof *rows, compare_rows, &r->sort);
     } else {
         free(rows);
         rows = NULL;
     }
+    free(own_native);
     free(totals);
     free(sites);
     return rows;
@@ -123,9 +133,14 @@ static void write_text(hl_report *r, const row *rows, uint32_t n)
         hl_grid_size(&grid, rows[i].own.bytes);
         hl_grid_share(&grid, rows[i].own.bytes, total.bytes);
         hl_grid_count(&grid, rows[i].own.blocks);
-        hl_grid_text(&grid, f ? f->name : hl_site_function(m, rows[i].special));
-        if (f && f->file != HL_NO_ROW)
+        const char *sign = hl_report_native_sign(r, f && f->native);
+        hl_grid_textf(&grid, "%s%.900s", sign, f ? f->name : hl_site_function(m, rows[i].special));
+        if (*sign)
+            hl_grid_cell_style(&grid, HL_DIM);
+        if (f && f->file != HL_NO_ROW && f->first_line > 0)
             hl_grid_textf(&grid, "%.900s:%d", m->files.row[f->file].label, f->first_line);
+        else if (f && f->file != HL_NO_ROW)
+            hl_grid_text(&grid, m->files.row[f->file].label);
     }
     if (shown < n) {
         hl_grid_row(&grid);
@@ -150,6 +165,7 @@ static void write_text(hl_report *r, const row *rows, uint32_t n)
     hl_out_put(&r->out, "\n");
     hl_report_remark(r, "Total: with everything it called. Own: its own lines%s; own adds up.",
                      r->leaf ? "" : ", and what libraries took on their behalf");
+    hl_report_native_remark(r);
 }
 
 static void write_json(hl_report *r, const row *rows, uint32_t n)
@@ -170,6 +186,8 @@ static void write_json(hl_report *r, const row *rows, uint32_t n)
         hl_json_text(&json, "function", f ? f->name : hl_site_function(m, rows[i].special));
         hl_json_text(&json, "file", f && f->file != HL_NO_ROW ? m->files.row[f->file].path : "");
         hl_json_int(&json, "line", f ? f->first_line : 0);
+        if (f && f->native)
+            hl_json_bool(&json, "native", true);
         hl_json_int(&json, "total_bytes", (int64_t)rows[i].total.bytes);
         hl_json_int(&json, "total_count", (int64_t)rows[i].total.blocks);
         hl_json_int(&json, "own_bytes", (int64_t)rows[i].own.bytes);

@@ -29,6 +29,12 @@ static int write_fragments(fragments *f, const hl_model *m)
         hl_out_put(&f->text, ", \"file\": ");
         hl_json_quote(&f->text, path, strlen(path));
         hl_outf(&f->text, ", \"line\": %d", m->sites.row[i].line);
+        if (m->sites.row[i].module == HL_NO_ROW)
+            continue;
+        const char *module = m->files.row[m->sites.row[i].module].path;
+        hl_out_put(&f->text, ", \"native\": true, \"module\": ");
+        hl_json_quote(&f->text, module, strlen(module));
+        hl_out_put(&f->text, m->sites.row[i].inlined ? ", \"inlined\": true" : "");
     }
     f->begin[m->sites.n] = f->text.bytes;
     return f->text.failed ? -ENOMEM : 0;
@@ -164,6 +170,9 @@ static void write_text(hl_report *r, const hl_ranked *ranked, uint32_t n)
     hl_grid_count(&grid, total.blocks);
     hl_grid_text(&grid, "total");
     hl_grid_end(&grid);
+    if (r->leaf && r->model->has_native && !r->model->native_only)
+        hl_out_put(&r->out, "\n");
+    hl_report_native_remark(r);
 }
 
 static int by_place(const void *a, const void *b, void *model)

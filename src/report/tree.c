@@ -245,20 +245,22 @@ static void draw_name(drawing *d, const char *branch, const node *n)
     const hl_model *m = d->report->model;
     uint32_t site = n->site;
     const hl_model_file *file = hl_site_file(m, site);
-    const char *function = hl_site_function(m, site);
+    char name[512], count[HL_NUMBER_BYTES], function[240];
+    bool native = hl_report_function(d->report, site, function, sizeof function);
     int32_t line = m->sites.row[site].line;
-    char name[512], count[HL_NUMBER_BYTES];
     if (!file)
-        snprintf(name, sizeof name, "%.200s", function);
+        snprintf(name, sizeof name, "%.239s", function);
     else if (line > 0)
-        snprintf(name, sizeof name, "%.200s  %.250s:%d", function, file->label, line);
+        snprintf(name, sizeof name, "%.239s  %.220s:%d", function, file->label, line);
     else
-        snprintf(name, sizeof name, "%.200s  %.250s", function, file->label);
+        snprintf(name, sizeof name, "%.239s  %.220s", function, file->label);
     size_t used = strlen(name);
     if (n->times > 1)
         snprintf(name + used, sizeof name - used, " %s %s", hl_glyph(&d->report->out, "×", "x"),
                  hl_count_text(count, n->times));
     hl_grid_branch(&d->grid, branch, name);
+    if (native)
+        hl_grid_cell_style(&d->grid, HL_DIM);
 }
 
 typedef struct level { /* an open node whose children are being drawn */
@@ -352,6 +354,7 @@ static int write_text(hl_report *r, tree *t)
         "Own: by the line itself%s. Other: by calls that are not shown (-n shows more). Total: own, other and the "
         "rows right below.",
         r->leaf ? "" : " and the libraries it called (--leaf shows their frames)");
+    hl_report_native_remark(r);
     return error;
 }
 

@@ -148,7 +148,7 @@ static int put_heaviest(hl_model *m, hl_moment moment, hl_out *out, const char *
         hl_outf(out, place ? "%s%s of it at " : "%s%s of it by ", before,
                 hl_share_text(share, sites[best].bytes, view.total.bytes));
         if (best == HL_SITE_NO_PYTHON)
-            hl_out_put(out, "native code with no Python frame");
+            hl_out_put(out, m->native_only ? "code without a known stack" : "native code with no Python frame");
         else if (best == HL_SITE_STARTUP)
             hl_out_put(out, "the interpreter's start-up");
         else
@@ -377,7 +377,7 @@ int hl_verdict_write(const char *path, int fd, const hl_verdict_seen *seen, char
     int error = hl_profile_open(&profile, path, why, why_bytes);
     if (error)
         return error;
-    error = hl_model_load(&model, hl_profile_database(profile), why, why_bytes);
+    error = hl_model_load(&model, hl_profile_database(profile), HL_FRAMES_ALL, why, why_bytes);
     if (!error) {
         hl_out out;
         hl_out_begin(&out, hl_terminal_of(fd, HL_COLOUR_AUTO));

@@ -51,16 +51,27 @@ static const hl_model_file *python_file(const hl_model *m, const hl_model_stack 
     return stack->kind == HL_STACK_NATIVE ? NULL : file_of_frame(m, stack->frame);
 }
 
-/* Whether a native frame is the program's own code and not the system's: for programs without Python. */
+static bool begins_with_one_of(const char *path, const char *const *beginnings)
+{
+    for (; *beginnings; beginnings++)
+        if (strncmp(path, *beginnings, strlen(*beginnings)) == 0)
+            return true;
+    return false;
+}
+
+/* Whether a native frame is the program's own code and not the system's or a language's library: for programs without
+ * Python. Templates and generic functions of those are compiled into the program's object: told by their source. */
 static bool is_own_native(const hl_model *m, const hl_model_stack *stack)
 {
+    static const char *const SYSTEM[] = {"/usr/lib", "/lib", "[", NULL};
+    static const char *const LIBRARIES[] = {"/usr/include/", "/usr/lib/", "/usr/local/include/", "/rustc/", NULL};
     uint32_t module = stack->frame == HL_NO_ROW ? HL_NO_ROW : m->frames.row[stack->frame].module;
     const char *path = module == HL_NO_ROW ? "" : m->files.row[module].path;
-    static const char *const SYSTEM[] = {"/usr/lib", "/lib", "["};
-    for (size_t i = 0; i < sizeof SYSTEM / sizeof *SYSTEM; i++)
-        if (strncmp(path, SYSTEM[i], strlen(SYSTEM[i])) == 0)
-            return false;
-    return *path != '\0';
+    const hl_model_file *source = file_of_frame(m, stack->frame);
+    if (!*path || begins_with_one_of(path, SYSTEM))
+        return false;
+    return !source || !(begins_with_one_of(source->path, LIBRARIES) || strstr(source->path, "/include/c++/") ||
+                        strstr(source->path, "/.cargo/registry/") || strstr(source->path, "/rustlib/src/"));
 }
 
 /* A stack that no Python frame is on, of a native frame. In a program with Python it is not worth a line: that is what runs
@@ -128,9 +139,12 @@ int hl_charge_stacks(loader *l)
     if (!outermost)
         return -ENOMEM;
     find_outermost(m, outermost);
-    m->native_only = true;
-    for (uint32_t i = 0; i < m->stacks.n && m->native_only; i++)
-        m->native_only = !m->stacks.row[i].python;
+    bool python = false;
+    for (uint32_t i = 0; i < m->stacks.n; i++) {
+        python |= m->stacks.row[i].python;
+        m->has_native |= m->stacks.row[i].kind == HL_STACK_NATIVE;
+    }
+    m->native_only = m->has_native && !python;
     int error = choose_yours(m, outermost);
     for (uint32_t i = 0; i < m->stacks.n && !error; i++) {
         hl_model_stack *stack = &m->stacks.row[i];
@@ -140,12 +154,14 @@ int hl_charge_stacks(loader *l)
             continue;
         }
         if (stack->kind == HL_STACK_DEEPER && parent->frame != HL_NO_ROW) {
-            const hl_model_frame *frame = &m->frames.row[parent->frame];
-            stack->leaf = hl_site_of(l, HL_SITE_DEEPER, frame->function, frame->line);
+            hl_site below = m->sites.row[m->frames.row[parent->frame].site];
+            below.kind = HL_SITE_DEEPER;
+            stack->leaf = hl_site_of(l, below);
         } else if (stack->frame != HL_NO_ROW) {
             stack->leaf = m->frames.row[stack->frame].site;
         } else {
-            stack->leaf = stack->kind == HL_STACK_DEEPER ? hl_site_of(l, HL_SITE_DEEPER, HL_NO_ROW, 0) : parent->leaf;
+            hl_site deeper = {.kind = HL_SITE_DEEPER, .function = HL_NO_ROW, .module = HL_NO_ROW};
+            stack->leaf = stack->kind == HL_STACK_DEEPER ? hl_site_of(l, deeper) : parent->leaf;
         }
         error = stack->leaf == HL_NO_ROW ? -ENOMEM : 0;
         if (is_yours(m, stack, outermost[i]))

@@ -38,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     int left = 1000;
     sqlite3_progress_handler(hl_profile_database(profile), 10000, progress, &left);
-    if (hl_model_load(&model, hl_profile_database(profile), why, sizeof why) == 0) {
+    if (hl_model_load(&model, hl_profile_database(profile), HL_FRAMES_ALL, why, sizeof why) == 0) {
         write_report(model, size ? data[size - 1] : 0, model->now_ns / 2);
         hl_model_release(model);
     }

@@ -31,7 +31,8 @@ static void open_made_up(fixture *f, uint32_t processes, uint32_t cell_ticks)
     assert_int_equal(hl_synthetic_write(s, f->path), 0);
     hl_synthetic_free(s);
     assert_int_equal(hl_profile_open(&f->profile, f->path, f->why, sizeof f->why), 0);
-    assert_int_equal(hl_model_load(&f->model, hl_profile_database(f->profile), f->why, sizeof f->why), 0);
+    assert_int_equal(hl_model_load(&f->model, hl_profile_database(f->profile), HL_FRAMES_ALL, f->why, sizeof f->why),
+                     0);
 }
 
 static void close_made_up(fixture *f)
