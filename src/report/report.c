@@ -37,10 +37,12 @@ int hl_report_head(hl_report *r)
         hl_out_put(out, ", thread ");
         hl_out_clean(out, s->thread, strlen(s->thread));
     }
-    if (r->leaf)
+    if (r->model->choice == HL_FRAMES_NATIVE)
+        hl_out_put(out, ", native frames only");
+    else if (r->leaf)
         hl_out_put(out, ", by innermost frame");
-    if (r->model->choice != HL_FRAMES_ALL)
-        hl_out_put(out, r->model->choice == HL_FRAMES_PYTHON ? ", native frames left out" : ", Python frames left out");
+    if (r->model->choice == HL_FRAMES_PYTHON)
+        hl_out_put(out, ", no native frames");
     hl_out_put(out, "\n");
     return 0;
 }
@@ -173,13 +175,12 @@ const char *hl_report_native_sign(const hl_report *r, bool native)
     return native && !r->model->native_only ? hl_glyph(&r->out, "◦ ", "~ ") : "";
 }
 
-bool hl_report_function(const hl_report *r, uint32_t site, char *text, size_t bytes)
+const char *hl_report_function(const hl_report *r, uint32_t site, char *text, size_t bytes)
 {
     const hl_site *s = &r->model->sites.row[site];
-    const char *sign = hl_report_native_sign(r, s->module != HL_NO_ROW);
-    snprintf(text, bytes, "%s%.*s%s", sign, bytes > 32 ? (int)bytes - 32 : 0, hl_site_function(r->model, site),
+    snprintf(text, bytes, "%.*s%s", bytes > 32 ? (int)bytes - 32 : 0, hl_site_function(r->model, site),
              s->inlined && r->out.terminal.width >= 100 ? " (inlined)" : "");
-    return *sign != '\0';
+    return hl_report_native_sign(r, s->module != HL_NO_ROW);
 }
 
 void hl_report_native_remark(hl_report *r)
@@ -200,9 +201,9 @@ void hl_report_place(hl_report *r, hl_grid *grid, uint32_t site, bool source)
     else
         hl_grid_text(grid, file ? file->label : NULL);
     char function[512];
-    bool native = hl_report_function(r, site, function, sizeof function);
-    hl_grid_text(grid, function);
-    if (native)
+    const char *sign = hl_report_function(r, site, function, sizeof function);
+    hl_grid_branch(grid, sign, function);
+    if (*sign)
         hl_grid_cell_style(grid, HL_DIM);
     if (!source)
         return;

@@ -71,11 +71,10 @@ typedef struct hl_ranked {
 } hl_ranked;
 hl_ranked *hl_rank(const hl_weight *weights, uint32_t n, bool count_first, uint32_t *ranked); /* only those above 0 */
 
-/* The site's function as people see it, not cleaned, with what is said about native ones: "◦ list_resize (inlined)",
- * without the latter where room is short. The sign
- * tells native code from Python's where both are. Into `text`. Whether it has the sign. */
-bool hl_report_function(const hl_report *report, uint32_t site, char *text, size_t bytes);
-const char *hl_report_native_sign(const hl_report *report, bool native); /* "◦ " or "" */
+/* The site's function as people see it, not cleaned: "list_resize (inlined)", the latter where there is room. Into `text`.
+ * Returns the sign of native code, for in front of it: "◦ " where the profile has Python code, too, else "". */
+const char *hl_report_function(const hl_report *report, uint32_t site, char *text, size_t bytes);
+const char *hl_report_native_sign(const hl_report *report, bool native);
 void hl_report_native_remark(hl_report *report); /* what the sign means, where there may be some */
 
 /* Two cells: the place ("app.py:42") and the function; then one with the line's source text when `source`. */

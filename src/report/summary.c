@@ -134,7 +134,7 @@ static void write_text(hl_report *r, const row *rows, uint32_t n)
         hl_grid_share(&grid, rows[i].own.bytes, total.bytes);
         hl_grid_count(&grid, rows[i].own.blocks);
         const char *sign = hl_report_native_sign(r, f && f->native);
-        hl_grid_textf(&grid, "%s%.900s", sign, f ? f->name : hl_site_function(m, rows[i].special));
+        hl_grid_branch(&grid, sign, f ? f->name : hl_site_function(m, rows[i].special));
         if (*sign)
             hl_grid_cell_style(&grid, HL_DIM);
         if (f && f->file != HL_NO_ROW && f->first_line > 0)

@@ -246,7 +246,7 @@ static void draw_name(drawing *d, const char *branch, const node *n)
     uint32_t site = n->site;
     const hl_model_file *file = hl_site_file(m, site);
     char name[512], count[HL_NUMBER_BYTES], function[240];
-    bool native = hl_report_function(d->report, site, function, sizeof function);
+    const char *sign = hl_report_function(d->report, site, function, sizeof function);
     int32_t line = m->sites.row[site].line;
     if (!file)
         snprintf(name, sizeof name, "%.239s", function);
@@ -258,8 +258,10 @@ static void draw_name(drawing *d, const char *branch, const node *n)
     if (n->times > 1)
         snprintf(name + used, sizeof name - used, " %s %s", hl_glyph(&d->report->out, "×", "x"),
                  hl_count_text(count, n->times));
-    hl_grid_branch(&d->grid, branch, name);
-    if (native)
+    char kept[PREFIX_BYTES + 24];
+    snprintf(kept, sizeof kept, "%s%s", branch, sign);
+    hl_grid_branch(&d->grid, kept, name);
+    if (*sign)
         hl_grid_cell_style(&d->grid, HL_DIM);
 }
 
