@@ -66,6 +66,11 @@ static void bring_back(hl_books *books, hl_image *image, hl_name *name)
     }
 }
 
+bool hl_node_is_hidden(const hl_books *books, hl_image *image, uint64_t id, uint32_t node)
+{
+    return books->tree.node[node].kind == HL_NODE_DEEPER && id && hl_names_find(&image->names, id);
+}
+
 void hl_node_charged(hl_books *books, hl_image *image, uint64_t id, uint32_t node)
 {
     if (books->tree.node[node].kind != HL_NODE_DEEPER)

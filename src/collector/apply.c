@@ -105,7 +105,7 @@ uint32_t hl_reader_row(hl_books *books, hl_reader *reader, unsigned slot, unsign
 {
     hl_process *process = reader->image->process;
     uint32_t node = reader->nodes[slot] ? reader->node[slot] : HL_NODE_PLAIN;
-    if (node & HL_STAND_IN)
+    if (node & HL_STAND_IN || hl_node_is_hidden(books, reader->image, reader->nodes[slot], node))
         node = reader->node[slot] = hl_node_named(books, reader->image, reader->nodes[slot]);
     if (!(node & HL_STAND_IN))
         hl_node_charged(books, reader->image, reader->nodes[slot], node);

@@ -7,7 +7,7 @@
  *
  * Files: reader.c (rings -> words in order), apply.c (words -> books), peak.c (the tree's peak), announce.c (words that
  * announce things), mapping.c (words about mappings), process.c (processes and images), threads.c, rows.c, tree.c, names.c,
- * live.c, maps.c, cells.c, ticks.c, fold.c, sampler.c, checkpoint.c, collect.c.
+ * live.c, maps.c, cells.c, ticks.c, fold.c, lighten.c, sampler.c, checkpoint.c, collect.c.
  */
 #ifndef HL_COLLECTOR_BOOKS_H
 #define HL_COLLECTOR_BOOKS_H
@@ -225,7 +225,7 @@ typedef struct hl_books {
     uint32_t tree_number;
     uint32_t tick_rows; /* of all processes */
     bool coarsened;     /* the profile needs everything anew: ticks doubled or rows folded */
-    uint64_t folded_stacks;
+    uint64_t folded_stacks, folded_rows;
     uint32_t stacks_kept; /* the budget */
     uint32_t rows_folded; /* rows that the last folding left */
     uint32_t forwarded;   /* rows that others have taken over and whose cells are not yet renumbered */
@@ -376,6 +376,8 @@ uint32_t hl_announce_exec(hl_books *books, hl_reader *reader, const uint64_t *w,
 uint32_t hl_announce_waited(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
 /* The node that the program calls `id`, or a stand-in. */
 uint32_t hl_node_named(hl_books *books, hl_image *image, uint64_t id);
+/* `id` was folded while a reader named it, and may be had back by its name. */
+bool hl_node_is_hidden(const hl_books *books, hl_image *image, uint64_t id, uint32_t node);
 /* A row of `node` is about to be charged for `id`: a stack whose callers could not be brought back counts as folded. */
 void hl_node_charged(hl_books *books, hl_image *image, uint64_t id, uint32_t node);
 /* Gives the rows of `from` to node `to`; rows that both have are added up. */
@@ -427,6 +429,11 @@ void hl_thread_name(hl_books *books, uint32_t index, hl_text_kind kind, const vo
 typedef enum hl_fold_when { HL_FOLD_WHILE_READING, HL_FOLD_BEFORE_WRITING, HL_FOLD_AT_THE_END } hl_fold_when;
 bool hl_fold_is_due(const hl_books *books, hl_fold_when when);
 void hl_fold(hl_books *books);
+/* lighten.c: folds rows until no more than `most` are left, where processes and threads are not too many even for one
+ * each. Every row is then put in again: names and readers have to be told. */
+void hl_lighten(hl_books *books, uint32_t most);
+/* Puts every row in again, at node home[row]; rows that have the same key there are added up. */
+void hl_rows_rehome(hl_books *books, const uint32_t *home);
 /* After rows were forwarded: cells get the new numbers, numbers that nothing names are free again. */
 void hl_settle_forwarded(hl_books *books);
 

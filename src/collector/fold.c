@@ -7,8 +7,9 @@
  * whole subtrees: their rows are added up in a child "(deeper)" of the nearest kept ancestor. Sums at kept nodes stay
  * exact, to the byte.
  *
- * A node has a row for each thread of each process that was there. Where these are many, fewer nodes are kept, so that rows
- * have a bound, too; and each folding waits until there are half as many rows more than the last one left.
+ * A node has a row for each thread of each process that was there. Where these are many, rows are folded first, each within
+ * its own thread (lighten.c), and nodes that no row names any more go; each folding waits until there are half as many rows
+ * more than the last one left.
  *
  * A folded row's number may stand in live blocks. Such a row only points to the one that took over, until the last of
  * these blocks is gone, or until a sweep of the tables of live blocks has written the new number into them: then the
@@ -21,9 +22,8 @@
 
 enum {
     STACKS_KEPT = 64 << 10,
+    ROWS_KEPT = 64 << 10,
     ROWS_AT_MOST = 128 << 10,
-    ROWS_KEPT = 8 * STACKS_KEPT,
-    MOST_ROUNDS = 8,
     NODES_AT_MOST = 160 << 10,
     BLOCKS_A_TOMBSTONE =
         32,            /* folded rows that live blocks may still name: a quarter of the budget, and so many more */
@@ -103,12 +103,12 @@ static void choose(folding *f, uint32_t keep)
         n->spare = 0;
         uint32_t class = class_of(f->weight[node]);
         n->kept = is_fixed(n);
-        if (n->kind != HL_NODE_DEEPER && !n->kept && tree->node[n->parent].kept)
+        if (n->kind != HL_NODE_DEEPER && !n->kept && tree->node[n->parent].kept && f->weight[node] > 0)
             n->kept = class >= lightest || (class + 1 == lightest && of_next > 0);
         if (n->kept) {
             f->kept++;
             of_next -= class + 1 == lightest && of_next > 0;
-        } else if (tree->node[n->parent].kept && !tree->node[n->parent].spare) {
+        } else if (tree->node[n->parent].kept && !tree->node[n->parent].spare && f->weight[node] > 0) {
             tree->node[n->parent].spare = 1;
             f->deeper++;
         }
@@ -117,8 +117,23 @@ static void choose(folding *f, uint32_t keep)
 
 /* ------------------------------------------------------------------------------------------------------------- tree */
 
-/* Builds the new tree: kept nodes in their order, then the "(deeper)" ones. */
-static void renumber_nodes(folding *f)
+static bool is_stack(const hl_node *node) { return node->kind == HL_NODE_PYTHON || node->kind == HL_NODE_NATIVE; }
+
+/* The "(deeper)" below a kept node, made if need be. */
+static uint32_t deeper_below(hl_tree *tree, uint32_t *deeper, uint32_t parent)
+{
+    if (!deeper[parent]) {
+        hl_area_grow(&tree->node_area, ((size_t)tree->count + 1) * sizeof(hl_node));
+        tree->node = (hl_node *)(void *)tree->node_area.at;
+        tree->node[tree->count] = (hl_node){.parent = parent, .kind = HL_NODE_DEEPER};
+        deeper[parent] = tree->count++;
+    }
+    return deeper[parent];
+}
+
+/* Builds the new tree: kept nodes in their order, then the "(deeper)" ones. What no row is below any more gets none of its
+ * own: only names lead there, and the nearest one will do. */
+static void renumber_nodes(folding *f, const uint8_t *had_rows)
 {
     hl_books *books = f->books;
     hl_tree *tree = &books->tree;
@@ -126,6 +141,9 @@ static void renumber_nodes(folding *f)
     memcpy(old, tree->node, tree->count * sizeof *old);
     uint32_t count = 0;
     for (uint32_t node = 0; node < f->old_count; node++) {
+        bool emptied = had_rows && had_rows[node] && !old[node].row, stack = is_stack(&old[node]);
+        books->folded_stacks += stack && (emptied || (old[node].row && !old[node].kept));
+        f->folded[node] = stack && (emptied || old[node].row) && !old[node].kept;
         if (!old[node].kept)
             continue;
         tree->node[count] = old[node];
@@ -136,23 +154,19 @@ static void renumber_nodes(folding *f)
     uint32_t *deeper = hl_zeroed(count * sizeof *deeper); /* by the parent's new number */
     tree->count = count;
     for (uint32_t node = 1; node < f->old_count; node++) {
-        if (old[node].kept)
-            continue;
+        if (!old[node].kept && old[old[node].parent].kept && f->weight[node] > 0)
+            deeper_below(tree, deeper, f->target[old[node].parent]);
+    }
+    for (uint32_t node = 1; node < count; node++)
+        deeper[node] = deeper[node] ? deeper[node] : deeper[tree->node[node].parent];
+    for (uint32_t node = 1; node < f->old_count; node++) {
         uint32_t parent = old[node].parent;
-        if (!old[parent].kept) {
+        if (!old[node].kept && !old[parent].kept)
             f->target[node] = f->target[parent];
-        } else {
-            uint32_t kept = f->target[parent];
-            if (!deeper[kept]) {
-                hl_area_grow(&tree->node_area, ((size_t)tree->count + 1) * sizeof(hl_node));
-                tree->node = (hl_node *)(void *)tree->node_area.at;
-                tree->node[tree->count] = (hl_node){.parent = kept, .kind = HL_NODE_DEEPER};
-                deeper[kept] = tree->count++;
-            }
-            f->target[node] = deeper[kept];
-        }
-        f->folded[node] = old[node].row != 0 && (old[node].kind == HL_NODE_PYTHON || old[node].kind == HL_NODE_NATIVE);
-        books->folded_stacks += f->folded[node];
+        else if (!old[node].kept)
+            f->target[node] = deeper[f->target[parent]];
+        if (!old[node].kept && !f->target[node])
+            f->target[node] = deeper_below(tree, deeper, HL_NODE_TOP);
     }
     free(deeper);
     free(old);
@@ -165,25 +179,14 @@ static uint32_t node_after(const folding *f, uint32_t node) { return node & HL_S
 
 static void move_rows(folding *f)
 {
-    hl_books *books = f->books;
-    hl_rows *rows = &books->rows;
-    for (uint32_t i = 0; i < books->tree.stand_ins; i++)
-        books->tree.stand_in[i] = 0;
-    hl_rows_take_all(rows);
+    hl_rows *rows = &f->books->rows;
+    uint32_t *home = hl_zeroed((size_t)rows->count * sizeof *home);
     for (uint32_t row = 1; row < rows->count; row++) {
-        hl_key *key = &rows->key[row];
-        if (!key->process || key->forward)
-            continue;
-        key->node = node_after(f, key->node);
-        uint32_t other = hl_rows_put(rows, hl_tree_first_row(&books->tree, key->node), row);
-        if (other != row) {
-            hl_process *process = books->processes[key->process - 1];
-            hl_row_refresh(books, process, row);
-            hl_row_refresh(books, process, other);
-            hl_rows_forward(rows, row, other);
-            books->forwarded++;
-        }
+        if (rows->key[row].process && !rows->key[row].forward)
+            home[row] = node_after(f, rows->key[row].node);
     }
+    hl_rows_rehome(f->books, home);
+    free(home);
 }
 
 static void tell_names_and_readers(folding *f)
@@ -209,7 +212,8 @@ static void tell_names_and_readers(folding *f)
     }
 }
 
-static void fold_to(hl_books *books, uint32_t keep)
+/* `had_rows`: by node, before rows were folded by themselves; null: none were. */
+static void fold_to(hl_books *books, uint32_t keep, const uint8_t *had_rows)
 {
     folding f = {.books = books, .old_count = books->tree.count};
     f.weight = hl_zeroed(f.old_count * sizeof *f.weight);
@@ -223,7 +227,7 @@ static void fold_to(hl_books *books, uint32_t keep)
             break;
         chosen = (uint32_t)((double)chosen * keep / (f.kept + f.deeper) * 0.98);
     }
-    renumber_nodes(&f);
+    renumber_nodes(&f, had_rows);
     move_rows(&f);
     tell_names_and_readers(&f);
     free(f.weight);
@@ -234,20 +238,27 @@ static void fold_to(hl_books *books, uint32_t keep)
 
 void hl_fold(hl_books *books)
 {
-    uint32_t keep = books->stacks_kept, most = ROWS_KEPT / (STACKS_KEPT / books->stacks_kept);
-    fold_to(books, keep);
-    for (int i = 0; i < MOST_ROUNDS && books->rows.kept > most; i++) {
+    hl_tree *tree = &books->tree;
+    uint8_t *had_rows = NULL;
+    if (books->rows.kept > ROWS_KEPT / (STACKS_KEPT / books->stacks_kept)) {
+        uint32_t nodes = tree->count;
+        had_rows = hl_zeroed(nodes);
+        for (uint32_t node = 0; node < nodes; node++)
+            had_rows[node] = tree->node[node].row != 0;
+        hl_lighten(books, ROWS_KEPT / (STACKS_KEPT / books->stacks_kept));
+        had_rows = hl_resized(had_rows, tree->count);
+        memset(had_rows + nodes, 0, tree->count - nodes);
         atomic_fetch_add(&books->session->progress, 1); /* it takes nothing now, and yet does not stand still */
-        keep = (uint32_t)((double)keep * most / books->rows.kept * 0.98);
-        fold_to(books, keep);
     }
+    fold_to(books, books->stacks_kept, had_rows);
+    free(had_rows);
     books->rows_folded = books->rows.kept;
 }
 
 bool hl_fold_is_due(const hl_books *books, hl_fold_when when)
 {
     uint32_t scale = STACKS_KEPT / books->stacks_kept; /* tests have a smaller budget */
-    uint32_t rows = (when == HL_FOLD_WHILE_READING ? ROWS_AT_MOST : STACKS_KEPT) / scale, left = books->rows_folded;
+    uint32_t rows = (when == HL_FOLD_WHILE_READING ? ROWS_AT_MOST : ROWS_KEPT) / scale, left = books->rows_folded;
     uint32_t grown = when == HL_FOLD_WHILE_READING    ? left + left / 2
                      : when == HL_FOLD_BEFORE_WRITING ? left + left / 4
                                                       : 0;
