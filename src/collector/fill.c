@@ -63,6 +63,7 @@ static void fill_meta(hl_books *books, hl_batch_meta *meta, bool final, bool sto
     meta->tick_ns = (uint64_t)books->tick_ms * 1000000;
     meta->cell_tick_ns = (uint64_t)books->cells.tick_ms * 1000000;
     meta->folded_stacks = books->folded_stacks;
+    meta->folded_rows = books->folded_rows;
     if (atomic_load(&books->session->root_ended)) {
         meta->root_ended = true;
         meta->root_status = atomic_load(&books->session->root_status);

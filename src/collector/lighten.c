@@ -193,7 +193,7 @@ static uint32_t try_to_keep(lightening *l, uint32_t lightest)
                     (kind != HL_NODE_DEEPER && l->place[p->parent].top == p->parent && class_of(p->weight) >= lightest);
         p->deeper = 0;
         p->top = kept ? i : l->place[p->parent].top;
-        uint8_t *here = &l->place[p->top].deeper, added = kept ? 0 : p->own & (uint8_t)~*here;
+        uint8_t *here = &l->place[p->top].deeper, added = kept ? 0 : p->own & (uint8_t) ~*here;
         *here |= added;
         rows += (uint32_t)__builtin_popcount(kept ? p->own : added);
     }

@@ -35,6 +35,7 @@ typedef struct hl_batch_meta {
     uint64_t events, lost, waited_ns;
     uint64_t collector_cpu_ns, collector_rss_peak;
     uint64_t tick_ns, cell_tick_ns;
+    uint64_t folded_rows;   /* rows that were folded by themselves, whatever became of their node */
     uint64_t folded_stacks; /* nodes with rows of their own that were folded into "(deeper)", each time that one was */
     bool root_ended;
     int32_t root_status; /* wait status of the program itself, when root_ended */

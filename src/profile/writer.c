@@ -215,6 +215,7 @@ static int put_meta(hl_profile_writer *w, const hl_batch_meta *m)
         {"tick_ns", m->tick_ns},
         {"cell_tick_ns", m->cell_tick_ns},
         {"folded_stacks", m->folded_stacks},
+        {"folded_rows", m->folded_rows},
         {"oom_limit", m->oom_limit},
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {

@@ -204,6 +204,10 @@ static void put_facts(hl_report *r, const totals *t, const rss_parts *p)
              SIZE(hl_model_number(m, "collector_rss_peak", 0)));
     if (folded)
         put_fact(&grid, "", "%s light stacks are folded into (deeper); sums stay exact", COUNT(folded));
+    int64_t folded_rows = hl_model_number(m, "folded_rows", 0);
+    if (folded_rows)
+        put_fact(&grid, "", "many processes or threads: %s sums of stacks light in one are in its (deeper)",
+                 COUNT(folded_rows));
     hl_grid_end(&grid);
 }
 
