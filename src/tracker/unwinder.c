@@ -232,7 +232,8 @@ static HL_COLD bool step_by_frame_pointer(hl_unwound *frame, const hl_cfi_stack 
     if (fp < frame->at.sp || !readable(stack, fp) || !readable(stack, fp + 8))
         return false;
     uint64_t up = *(const uint64_t *)fp, pc = without_signature(*(const uint64_t *)(fp + 8));
-    if (!is_behind_call(pc) || (up && up <= fp))
+    /* Where the caller keeps its frame pointer is further out; a caller without one may have any other value there. */
+    if (!is_behind_call(pc) || (up >= frame->at.sp && up <= fp))
         return false;
     *frame = (hl_unwound){.at = {.pc = pc, .sp = fp + 16, .fp = up}, .from = {.pc = fp + 8, .fp = fp}};
     return true;
