@@ -54,9 +54,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint64_t pc = (uint64_t)segment + (uint64_t)(int64_t)distance;
     fill(stack, data[6], pc);
     hl_cfi_stack range = {(uint64_t)stack, (uint64_t)(stack + WORDS)};
-    hl_cfi_registers at = {.pc = pc,
-                           .sp = range.low + data[7] % 16 * sizeof *stack,
-                           .fp = range.low + data[7] / 16 * 4 * sizeof *stack};
+    hl_cfi_registers at = {
+        .pc = pc, .sp = range.low + data[7] % 16 * sizeof *stack, .fp = range.low + data[7] / 16 * 4 * sizeof *stack};
     hl_cfi_row row;
     for (int step = 0; step < MOST_STEPS && hl_cfi_find(&cfi, at.pc, &row); step++) {
         if (at.pc < row.begin || at.pc >= row.end)
