@@ -38,6 +38,7 @@ struct hl_native_memory { /* opaque to ring.h */
     uint64_t base;        /* the node that the outermost frame is called by */
     hl_cfi_stack stack;
     uint64_t bytes; /* of this mapping */
+    uint32_t walks; /* what hl_remembered.walks was */
     hl_walked_frame *fresh;
     hl_walked_frame frames[];
 };
@@ -104,6 +105,7 @@ static HL_COLD hl_native_memory *grow(hl_wire_writer *w, hl_native_memory *old, 
         return NULL;
     memcpy(memory->fresh, old->fresh, n * sizeof *memory->fresh);
     memory->stack = old->stack;
+    memory->walks = old->walks;
     hl_writer_private_of(w)->native = memory;
     unmap(old);
     return memory;
@@ -119,60 +121,74 @@ void hl_native_thread_ended(hl_wire_writer *w)
 
 /* ---------------------------------------------------------------------------------------------------------- walk */
 
-/* Whether the words from which remembered frames [0..last] were found still are what they were. */
-static HL_ALWAYS bool stands(const hl_native_memory *memory, uint32_t last)
+/* Whether the remembered stack stands from frames[n - 1] outwards: that one has been reached by the walk. The words that the
+ * others were found in must be what they were; but a loop that runs a Python frame of the same activation as before has not
+ * returned, and so neither has what called it. */
+static HL_ALWAYS bool stands(const hl_native_memory *memory, uint32_t n, uint32_t same)
 {
-    for (const hl_walked_frame *f = &memory->frames[last], *end = memory->frames; f >= end; f--) {
+    for (const hl_walked_frame *f = &memory->frames[n - 1];;) {
+        if ((f->to && f->from < same) || f == memory->frames)
+            return true;
+        f--;
         if (HL_AT(uint64_t, f->pc_place, 0) != f->pc || (f->fp_place && HL_AT(uint64_t, f->fp_place, 0) != f->fp))
             return false;
     }
-    return true;
 }
 
-/* Whether the walk, at `at`, has come to a remembered frame from which on all is as it was: then how many of the
- * remembered frames stand. 0: not here. `cursor`: the remembered frames not passed yet. */
-static HL_ALWAYS uint32_t kept_from(const hl_native_memory *memory, const hl_unwound *at, uint32_t *cursor)
+typedef enum meeting { NOT_HERE, HERE, BEHIND } meeting;
+
+/* Whether the walk, at `at`, has met the remembered stack: all of frames[..*cursor] stand, `at` being the innermost of them
+ * (HERE), or being called by it (BEHIND). `*cursor`: remembered frames that the walk has not passed yet. */
+static HL_ALWAYS meeting meet(const hl_native_memory *memory, const hl_unwound *at, uint32_t same, uint32_t *cursor)
 {
     while (*cursor && memory->frames[*cursor - 1].sp < at->at.sp)
         --*cursor;
     if (!*cursor)
-        return 0;
+        return NOT_HERE;
     const hl_walked_frame *f = &memory->frames[*cursor - 1];
-    if (f->sp != at->at.sp || f->pc != at->at.pc || f->fp != at->at.fp)
-        return 0;
-    if (*cursor > 1 && !stands(memory, *cursor - 2)) {
+    if (f->sp != at->at.sp)
+        return NOT_HERE;
+    if (f->pc == at->at.pc && f->fp == at->at.fp) {
+        if (stands(memory, *cursor, same))
+            return HERE;
         *cursor = 0;
-        return 0;
+    } else if (f->to && f->from < same) { /* the same loop at another call */
+        --*cursor;
+        return BEHIND;
     }
-    return *cursor;
+    return NOT_HERE;
 }
 
 typedef struct walk {
     hl_native_memory *memory;
     uint32_t kept, fresh;
+    uint32_t same; /* of the remembered Python frames, from the outermost: the same activations */
     stack_end end;
     uint64_t end_pc;
 } walk;
 
 /* From `at`, the innermost frame that is not ours, outwards. */
-static void walk_native(hl_wire_writer *w, hl_native_memory *memory, hl_unwound at, walk *result)
+static void walk_native(hl_wire_writer *w, hl_native_memory *memory, hl_unwound at, uint32_t same, walk *result)
 {
     uint32_t cursor = memory->generation == hl_unwind_generation() ? memory->depth : 0, n = 0;
     hl_cfi_stack stack = memory->stack;
     bool broken = false, crossed = false;
-    *result = (walk){.end = END_OUTERMOST};
+    *result = (walk){.end = END_OUTERMOST, .same = same};
     memory->depth = 0;
     atomic_signal_fence(memory_order_seq_cst);
     for (;;) {
-        uint32_t kept = crossed ? 0 : kept_from(memory, &at, &cursor);
-        if (HL_UNLIKELY(kept + n > memory->room))
-            kept = cursor = 0;
-        if (kept) {
-            result->kept = kept;
+        meeting met = crossed ? NOT_HERE : meet(memory, &at, same, &cursor);
+        if (HL_UNLIKELY(met != NOT_HERE && cursor + n >= memory->room)) {
+            cursor = 0;
+            met = NOT_HERE;
+        }
+        if (met != NOT_HERE) {
+            result->kept = cursor;
             result->end = memory->end;
             result->end_pc = memory->end_pc;
-            break;
         }
+        if (met == HERE)
+            break;
         if (HL_UNLIKELY(n == memory->room)) {
             hl_native_memory *larger = grow(w, memory, n);
             if (!larger) {
@@ -190,6 +206,8 @@ static void walk_native(hl_wire_writer *w, hl_native_memory *memory, hl_unwound 
             .fp_place = at.from.fp,
             .interrupted = at.interrupted,
         };
+        if (met == BEHIND)
+            break;
         if (HL_UNLIKELY(at.at.sp < stack.low || at.at.sp >= stack.high)) {
             crossed = true; /* a handler's own stack has been left */
             if (!hl_unwind_stack(at.at.sp, &stack)) {
@@ -259,7 +277,8 @@ static HL_ALWAYS bool is_loop(loops *l, uint64_t pc, uint64_t sp, uint64_t end)
 
 /* Finds the loops' frames, from the innermost outwards, until everything further out is as it was. Returns the outermost
  * frame whose node may have changed; `stopped`: what calls it is as it was, too. */
-static uint32_t find_loops(loops *l, hl_native_memory *memory, uint32_t depth, uint32_t kept, bool *stopped)
+static uint32_t find_loops(loops *l, hl_native_memory *memory, uint32_t depth, uint32_t kept, uint32_t same,
+                           bool *stopped)
 {
     uint32_t changed = kept;
     *stopped = false;
@@ -282,8 +301,12 @@ static uint32_t find_loops(loops *l, hl_native_memory *memory, uint32_t depth, u
             changed = i - 1;
         }
         f->from = from;
-        f->to = to;
+        f->to = to & INT32_MAX;
         f->python_node = python_node;
+        if (from < same && i - 1 <= kept) { /* what calls it is the same activation */
+            *stopped = true;
+            return changed;
+        }
         l->top = (int64_t)from - 1;
         while (l->top >= 0 && l->frames[l->top].version == HL_SHIM)
             l->top--;
@@ -336,7 +359,7 @@ static uint64_t merge(hl_wire_writer *w, const walk *walked, uint64_t python_nod
     loops l;
     begin_loops(&l, w, memory, python_node);
     bool stopped;
-    uint32_t first = find_loops(&l, memory, depth, kept, &stopped);
+    uint32_t first = find_loops(&l, memory, depth, kept, walked->same, &stopped);
     if (!stopped) {
         uint64_t base = base_of(w, &l, walked);
         first = base == memory->base ? first : 0;
@@ -378,8 +401,18 @@ static HL_COLD uint64_t python_alone(hl_wire_writer *w, uint64_t python_node)
 static uint64_t walk_merged(hl_wire_writer *w, bool epoch_changed)
 {
     uint64_t *frame = __builtin_frame_address(0);
-    uint64_t python_node = hl_native.python_walk ? hl_native.python_walk(w, epoch_changed) : hl_tracker.live.root;
+    uint64_t python_node = hl_tracker.live.root;
+    uint32_t same = 0;
     hl_native_memory *memory = memory_of(w);
+    if (hl_native.python_walk) {
+        hl_remembered *python = hl_remembered_of(w);
+        bool in_step = memory && memory->walks == python->walks++; /* a handler may have jumped out of the walk before */
+        python->same = UINT32_MAX;
+        python_node = hl_native.python_walk(w, epoch_changed);
+        same = in_step && python_node != hl_tracker.live.root ? python->same : 0;
+        if (memory)
+            memory->walks = python->walks;
+    }
     if (HL_UNLIKELY(!memory))
         return python_alone(w, python_node);
     hl_unwound at = {.at = {.pc = frame[1], .sp = (uint64_t)__builtin_dwarf_cfa(), .fp = frame[0]}};
@@ -397,9 +430,9 @@ static uint64_t walk_merged(hl_wire_writer *w, bool epoch_changed)
         const hl_walked_frame *top = &memory->frames[depth - 1];
         if (HL_LIKELY(depth > 1) && at.at.sp == top->sp && at.at.pc == top->pc && at.at.fp == top->fp &&
             python_node == memory->python_node && memory->generation == hl_unwind_generation() &&
-            stands(memory, depth - 2))
+            stands(memory, depth, same))
             return top->node;
-        walk_native(w, memory, at, &walked);
+        walk_native(w, memory, at, same, &walked);
     }
     return merge(w, &walked, python_node);
 }

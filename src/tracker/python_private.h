@@ -59,7 +59,10 @@ typedef struct hl_remembered {
     char *cut;     /* what the outermost remembered frame was called by; NULL: it is the outermost of all */
     char *own;     /* this thread's state, where the current state is a global variable */
     uint64_t self; /* pthread_self() */
-    uint64_t spare[3];
+    uint32_t same;    /* frames, from the outermost, that the last walk found to be the same activations as the walk before;
+                         a walk that leaves it as it was: all. For native.c */
+    uint32_t walks; /* native.c's */
+    uint64_t spare[2];
     hl_frame inline_frames[];
 } hl_remembered;
 enum { HL_INLINE_FRAMES = (HL_WRITER_PYTHON_BYTES - sizeof(hl_remembered)) / sizeof(hl_frame) };

@@ -203,6 +203,7 @@ static HL_ALWAYS uint64_t hl_walk_rest_of(hl_wire_writer *w, char *leaf, bool st
 
     char *pushed[HL_PUSHED];
     uint32_t n = 0, changed, depth;
+    memory->same = 0;
     memory->depth = 0; /* invalid while it changes: a handler may jump out */
     atomic_signal_fence(memory_order_seq_cst);
     char *f = leaf;
@@ -222,8 +223,10 @@ found:
         f = r[i].address;
         if (!hl_walk_stands(&r[i], f, L) || (strict && !hl_walk_same_code(&r[i], L)))
             changed = (uint32_t)i;
-        if (hl_walk_is_marked(&r[i], mark, L))
+        if (hl_walk_is_marked(&r[i], mark, L)) {
+            memory->same = (uint32_t)i + 1;
             break;
+        }
         char *previous = HL_AT(char *, f, L.previous);
         if (i == 0) {
             if (previous != memory->cut)
@@ -237,7 +240,7 @@ found:
     if (HL_UNLIKELY(depth > memory->room)) {
         uint32_t kept = hl_python_make_room(w, (uint32_t)j + 1, n);
         if (kept != (uint32_t)j + 1)
-            changed = 0;
+            changed = memory->same = 0; /* their places have changed */
         depth = kept + n;
         r = memory->frames;
     }
@@ -274,13 +277,16 @@ static HL_ALWAYS uint64_t hl_walk_compare(hl_wire_writer *w, char *leaf, bool st
         if (r == first) {
             if (HL_UNLIKELY(previous != hl_remembered_of(w)->cut))
                 return rest(w, leaf, strict, mark);
+            hl_remembered_of(w)->same = 0;
             break;
         }
         r--;
         if (previous != r->address || !hl_walk_stands(r, previous, L))
             return rest(w, leaf, strict, mark);
-        if (hl_walk_is_marked(r, mark, L))
+        if (hl_walk_is_marked(r, mark, L)) {
+            hl_remembered_of(w)->same = (uint32_t)(r - first) + 1;
             break;
+        }
     }
     if (strict)
         w->tracker_hot[HL_HOT_ORDER] = hl_python.compare_always ? ~UINT64_C(0) : w->order_seen;
