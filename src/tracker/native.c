@@ -21,12 +21,28 @@
 hl_native_data hl_native;
 
 enum {
-    FIRST_BYTES = 32 << 10,
+    FIRST_BYTES = 48 << 10,
     MOST_FRAMES = 1 << 14,
     MOST_MAPPED = 16 << 20, /* bytes, of all threads together */
 };
 
 typedef enum stack_end { END_OUTERMOST, END_BROKEN, END_CUT } stack_end;
+
+/* The end of a stack: C frames inside the innermost loop, by the words that they were found in. While one Python frame runs,
+ * its loop and what called it stay; what it calls in C comes and goes, and comes again. */
+enum { TWIGS = 64, TWIG_WORDS = 9 };
+typedef struct twig {
+    uint64_t pc, sp, fp; /* of the innermost frame */
+    uint64_t python_node;
+    uint64_t node;
+    uint32_t epoch;
+    uint16_t words;
+    bool fp_matters;
+    struct {
+        uint64_t place, value;
+    } word[TWIG_WORDS];
+} twig;
+_Static_assert(sizeof(twig) == 192, "three cache lines");
 
 /* What a writer remembers; frames[0] is the outermost. `fresh` has the frames of the present walk, innermost first. */
 struct hl_native_memory { /* opaque to ring.h */
@@ -39,6 +55,8 @@ struct hl_native_memory { /* opaque to ring.h */
     hl_cfi_stack stack;
     uint64_t bytes; /* of this mapping */
     uint32_t walks; /* what hl_remembered.walks was */
+    uint32_t epoch; /* of the twigs: another one whenever the running Python frame is another */
+    twig twigs[TWIGS];
     hl_walked_frame *fresh;
     hl_walked_frame frames[];
 };
@@ -106,6 +124,7 @@ static HL_COLD hl_native_memory *grow(hl_wire_writer *w, hl_native_memory *old, 
     memcpy(memory->fresh, old->fresh, n * sizeof *memory->fresh);
     memory->stack = old->stack;
     memory->walks = old->walks;
+    memory->epoch = old->epoch + 1;
     hl_writer_private_of(w)->native = memory;
     unmap(old);
     return memory;
@@ -130,7 +149,8 @@ static HL_ALWAYS bool stands(const hl_native_memory *memory, uint32_t n, uint32_
         if ((f->to && f->from < same) || f == memory->frames)
             return true;
         f--;
-        if (HL_AT(uint64_t, f->pc_place, 0) != f->pc || (f->fp_place && HL_AT(uint64_t, f->fp_place, 0) != f->fp))
+        if (HL_AT(uint64_t, f->pc_place, 0) != f->pc ||
+            (f->fp_matters && f->fp_place && HL_AT(uint64_t, f->fp_place, 0) != f->fp))
             return false;
     }
 }
@@ -148,7 +168,7 @@ static HL_ALWAYS meeting meet(const hl_native_memory *memory, const hl_unwound *
     const hl_walked_frame *f = &memory->frames[*cursor - 1];
     if (f->sp != at->at.sp)
         return NOT_HERE;
-    if (f->pc == at->at.pc && f->fp == at->at.fp) {
+    if (f->pc == at->at.pc && (!f->fp_matters || f->fp == at->at.fp)) {
         if (stands(memory, *cursor, same))
             return HERE;
         *cursor = 0;
@@ -220,6 +240,7 @@ static void walk_native(hl_wire_writer *w, hl_native_memory *memory, hl_unwound 
             result->end_pc = at.at.pc;
             break;
         }
+        memory->fresh[n - 1].by_fp = at.by_fp;
     }
     if (crossed)
         memory->stack = (hl_cfi_stack){0}; /* not to be compared with */
@@ -301,7 +322,7 @@ static uint32_t find_loops(loops *l, hl_native_memory *memory, uint32_t depth, u
             changed = i - 1;
         }
         f->from = from;
-        f->to = to & INT32_MAX;
+        f->to = to & (HL_FRAMES_MOST * 2 - 1);
         f->python_node = python_node;
         if (from < same && i - 1 <= kept) { /* what calls it is the same activation */
             *stopped = true;
@@ -353,8 +374,11 @@ static uint64_t merge(hl_wire_writer *w, const walk *walked, uint64_t python_nod
 {
     hl_native_memory *memory = walked->memory;
     uint32_t depth = walked->kept + walked->fresh, kept = walked->kept;
-    for (uint32_t i = 0; i < walked->fresh; i++)
-        memory->frames[kept + i] = memory->fresh[walked->fresh - 1 - i];
+    for (uint32_t i = 0; i < walked->fresh; i++) {
+        hl_walked_frame *f = &memory->frames[kept + i];
+        *f = memory->fresh[walked->fresh - 1 - i];
+        f->fp_matters = f->by_fp || (kept + i > 0 && !f[-1].fp_place && f[-1].fp_matters);
+    }
 
     loops l;
     begin_loops(&l, w, memory, python_node);
@@ -386,6 +410,57 @@ static uint64_t merge(hl_wire_writer *w, const walk *walked, uint64_t python_nod
     atomic_signal_fence(memory_order_seq_cst);
     memory->depth = memory->stack.high ? depth : 0;
     return depth ? parent : memory->base;
+}
+
+static HL_ALWAYS twig *twig_of(hl_native_memory *memory, const hl_unwound *at)
+{
+    return &memory->twigs[((at->at.pc ^ at->at.sp << 1) * UINT64_C(0x9e3779b97f4a7c15)) >> 58];
+}
+_Static_assert(TWIGS == 1 << (64 - 58), "twig_of takes 6 bits");
+
+/* The node of a stack whose end is remembered; 0: it is not. */
+static HL_ALWAYS uint64_t node_of_twig(const twig *t, const hl_native_memory *memory, const hl_unwound *at,
+                                       uint64_t python_node)
+{
+    if (t->pc != at->at.pc || t->sp != at->at.sp || (t->fp_matters && t->fp != at->at.fp) || t->python_node != python_node ||
+        t->epoch != memory->epoch)
+        return 0;
+    for (uint32_t i = 0; i < t->words; i++) {
+        if (HL_AT(uint64_t, t->word[i].place, 0) != t->word[i].value)
+            return 0;
+    }
+    return hl_node_is_known(t->node) ? t->node : 0;
+}
+
+/* Remembers the end of the stack that has just been merged, if it is short. */
+static void keep_twig(hl_native_memory *memory, const hl_unwound *at, uint64_t python_node, uint64_t node)
+{
+    if (!memory->depth)
+        return;
+    twig *t = twig_of(memory, at);
+    t->epoch = 0; /* not valid while it changes */
+    atomic_signal_fence(memory_order_seq_cst);
+    uint32_t n = 0;
+    for (const hl_walked_frame *f = &memory->frames[memory->depth - 1]; !f->to;) {
+        if (f == memory->frames || n + 2 > TWIG_WORDS)
+            return;
+        f--;
+        t->word[n].place = f->pc_place;
+        t->word[n++].value = f->pc;
+        if (f->fp_matters && f->fp_place) {
+            t->word[n].place = f->fp_place;
+            t->word[n++].value = f->fp;
+        }
+    }
+    t->pc = at->at.pc;
+    t->sp = at->at.sp;
+    t->fp = at->at.fp;
+    t->python_node = python_node;
+    t->node = node;
+    t->words = (uint16_t)n;
+    t->fp_matters = memory->frames[memory->depth - 1].fp_matters;
+    atomic_signal_fence(memory_order_seq_cst);
+    t->epoch = memory->epoch;
 }
 
 /* Where there is no memory to remember C frames in. */
@@ -425,16 +500,29 @@ static uint64_t walk_merged(hl_wire_writer *w, bool epoch_changed)
     while (more && at.at.pc - hl_native.own_from < hl_native.own_bytes)
         more = hl_unwind_step(&at, &memory->stack, &broken);
     walk walked = {.memory = memory, .end = END_BROKEN};
-    if (HL_LIKELY(more)) {
-        uint32_t depth = memory->depth;
-        const hl_walked_frame *top = &memory->frames[depth - 1];
-        if (HL_LIKELY(depth > 1) && at.at.sp == top->sp && at.at.pc == top->pc && at.at.fp == top->fp &&
-            python_node == memory->python_node && memory->generation == hl_unwind_generation() &&
-            stands(memory, depth, same))
-            return top->node;
-        walk_native(w, memory, at, same, &walked);
+    if (HL_UNLIKELY(!more))
+        return merge(w, &walked, python_node);
+
+    uint32_t depth = memory->depth;
+    bool running = same == UINT32_MAX && memory->generation == hl_unwind_generation() && depth;
+    if (running) {
+        uint64_t node = node_of_twig(twig_of(memory, &at), memory, &at, python_node);
+        if (HL_LIKELY(node != 0))
+            return node;
+    } else {
+        memory->epoch += memory->epoch == UINT32_MAX ? 2 : 1; /* 0 is that of no twig */
     }
-    return merge(w, &walked, python_node);
+    const hl_walked_frame *top = &memory->frames[depth - 1];
+    if (HL_LIKELY(depth > 1) && at.at.sp == top->sp && at.at.pc == top->pc &&
+        (!top->fp_matters || at.at.fp == top->fp) &&
+        python_node == memory->python_node && memory->generation == hl_unwind_generation() &&
+        stands(memory, depth, same) && hl_node_is_known(top->node))
+        return top->node;
+    walk_native(w, memory, at, same, &walked);
+    uint64_t node = merge(w, &walked, python_node);
+    if (same == UINT32_MAX)
+        keep_twig(walked.memory, &at, python_node, node);
+    return node;
 }
 
 /* An object may be gone, and another come where it was: what was learnt of its code is forgotten. dlopen needs no hook: new

@@ -20,8 +20,10 @@ typedef struct hl_walked_frame {
     uint64_t node;               /* of the merged stack down to here */
     uint64_t python_node;        /* of the Python stack down to here, when this is an evaluation loop */
     uint32_t from;               /* the loop's frames in the writer's remembered Python stack: from .. to */
-    uint32_t to : 31;            /* 0: it is no loop */
+    uint32_t to : 29;            /* 0: it is no loop */
     uint32_t interrupted : 1;    /* by a signal: pc is the instruction itself, not the one behind a call */
+    uint32_t by_fp : 1;          /* what calls it was found by its frame pointer */
+    uint32_t fp_matters : 1;     /* what calls it, or one further out, would be another with another fp */
 } hl_walked_frame;
 _Static_assert(sizeof(hl_walked_frame) == 64, "one cache line");
 

@@ -235,7 +235,7 @@ static HL_COLD bool step_by_frame_pointer(hl_unwound *frame, const hl_cfi_stack 
     /* Where the caller keeps its frame pointer is further out; a caller without one may have any other value there. */
     if (!is_behind_call(pc) || (up >= frame->at.sp && up <= fp))
         return false;
-    *frame = (hl_unwound){.at = {.pc = pc, .sp = fp + 16, .fp = up}, .from = {.pc = fp + 8, .fp = fp}};
+    *frame = (hl_unwound){.at = {.pc = pc, .sp = fp + 16, .fp = up}, .from = {.pc = fp + 8, .fp = fp}, .by_fp = true};
     return true;
 }
 
@@ -253,7 +253,7 @@ static HL_COLD bool step_fully(hl_unwound *frame, const hl_cfi_stack *stack, boo
     if (step != HL_CFI_CALLER || *broken)
         return false;
     at.pc = without_signature(at.pc);
-    *frame = (hl_unwound){at, from, row.is_signal};
+    *frame = (hl_unwound){at, from, row.is_signal, true};
     return true;
 }
 
@@ -287,6 +287,7 @@ bool hl_unwind_step(hl_unwound *frame, const hl_cfi_stack *stack, bool *broken)
     frame->at.pc = without_signature(*(const uint64_t *)pc_place);
     frame->from.pc = pc_place;
     frame->at.sp = cfa;
+    frame->by_fp = (rule & RULE_BY_FP) != 0;
     *broken = false;
     return frame->at.pc != 0;
 }

@@ -26,6 +26,7 @@ typedef struct hl_unwound {
     hl_cfi_registers at; /* its registers; pc is where it goes on, not the call */
     hl_cfi_places from;  /* where pc and fp were found; 0: nowhere */
     bool interrupted;    /* by a signal: pc is the instruction itself */
+    bool by_fp;          /* the frame inside needed its frame pointer to come here; most need the stack pointer only */
 } hl_unwound;
 
 /* Once, before the first step. */
