@@ -7,16 +7,26 @@ import functools
 import subprocess
 
 
+def first_address(path: str) -> int:
+    """Of the file's first loadable segment: offsets of frames are from there."""
+    for line in subprocess.run(["readelf", "-lW", path], capture_output=True, text=True).stdout.splitlines():
+        fields = line.split()
+        if fields[:1] == ["LOAD"]:
+            return int(fields[2], 16) & ~4095
+    return 0
+
+
 @functools.cache
 def functions(path: str) -> list[tuple[int, int, str]]:
-    """(address, size, name), sorted; those that the file exports and those that strip would take away."""
+    """(offset, size, name), sorted; those that the file exports and those that strip would take away."""
     found = set()
+    first = first_address(path)
     for options in ([], ["-D"]):
         listing = subprocess.run(["nm", "-S", "--defined-only", *options, path], capture_output=True, text=True).stdout
         for line in listing.splitlines():
             fields = line.split()
             if len(fields) == 4 and fields[2] in "tTwWi":
-                found.add((int(fields[0], 16), int(fields[1], 16), fields[3].split("@")[0]))
+                found.add((int(fields[0], 16) - first, int(fields[1], 16), fields[3].split("@")[0]))
     return sorted(found)
 
 
