@@ -23,7 +23,7 @@ static const hl_command *find(const char *name)
 static void print_help(FILE *to)
 {
     fprintf(to, "usage: heapline COMMAND [options] ..\n\n"
-                "Tells which line of a Python program took, holds and gave back every byte of memory.\n");
+                "Tells which line of a program, in Python or C, took, holds and gave back every byte of memory.\n");
     const char *group = NULL;
     for (const hl_command *c = hl_commands; c->name != NULL; c++) {
         if (c->group == NULL)
