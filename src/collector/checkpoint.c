@@ -26,6 +26,15 @@ void hl_checkpoint_cost(uint64_t *cpu_ns, uint64_t *rss_peak_bytes)
     *rss_peak_bytes = (uint64_t)use.ru_maxrss * 1024;
 }
 
+/* Batches of everything are rare and large: they leave no room behind. */
+static void give_back(hl_batch *batch)
+{
+    if (batch->complete)
+        hl_batch_release(batch);
+    else
+        hl_batch_clear(batch);
+}
+
 static void *work(void *argument)
 {
     hl_checkpoint *c = argument;
@@ -42,10 +51,9 @@ static void *work(void *argument)
         int error = applied ? 0 : hl_profile_writer_apply(c->writer, &c->batch);
         if (error == 0) {
             applied = true;
+            give_back(&c->batch); /* before the file is packed, which takes memory, too */
             error = hl_profile_writer_publish(c->writer, final);
         }
-        if (applied)
-            hl_batch_clear(&c->batch);
         uint64_t cost = thread_cpu_ns() - before;
 
         pthread_mutex_lock(&c->lock);

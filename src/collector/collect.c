@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -255,6 +256,15 @@ static void raise_limits(void)
     }
 }
 
+/* What is large and short-lived (a batch, a folding, a copy of the database) goes back to the kernel at once: left to itself
+ * malloc would soon keep it. */
+static void give_memory_back(void)
+{
+    enum { LARGE_BYTES = 512 << 10 };
+    mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
+    mallopt(M_TRIM_THRESHOLD, LARGE_BYTES);
+}
+
 int hl_collect(hl_session *session, int session_fd, const hl_collect_options *options)
 {
     give_life_sign(session);
@@ -262,6 +272,7 @@ int hl_collect(hl_session *session, int session_fd, const hl_collect_options *op
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
     raise_limits();
+    give_memory_back();
     hl_no_memory_argument = session;
     hl_no_memory_hook = out_of_memory;
 

@@ -24,6 +24,7 @@ enum {
     STACKS_KEPT = 64 << 10,
     ROWS_KEPT = 64 << 10,
     ROWS_AT_MOST = 128 << 10,
+    ROWS_OF_SEVERAL = 96 << 10, /* at most, with several processes: these have tables of their own to be kept, too */
     NODES_AT_MOST = 160 << 10,
     BLOCKS_A_TOMBSTONE =
         32,            /* folded rows that live blocks may still name: a quarter of the budget, and so many more */
@@ -258,7 +259,8 @@ void hl_fold(hl_books *books)
 bool hl_fold_is_due(const hl_books *books, hl_fold_when when)
 {
     uint32_t scale = STACKS_KEPT / books->stacks_kept; /* tests have a smaller budget */
-    uint32_t rows = (when == HL_FOLD_WHILE_READING ? ROWS_AT_MOST : ROWS_KEPT) / scale, left = books->rows_folded;
+    uint32_t most = books->process_count > 1 ? ROWS_OF_SEVERAL : ROWS_AT_MOST, left = books->rows_folded;
+    uint32_t rows = (when == HL_FOLD_WHILE_READING ? most : ROWS_KEPT) / scale;
     uint32_t grown = when == HL_FOLD_WHILE_READING    ? left + left / 2
                      : when == HL_FOLD_BEFORE_WRITING ? left + left / 4
                                                       : 0;
