@@ -237,23 +237,34 @@ static void fold_to(hl_books *books, uint32_t keep, const uint8_t *had_rows)
     hl_settle_forwarded(books);
 }
 
-void hl_fold(hl_books *books)
+/* Rows are folded, and then the nodes that they leave. */
+static void fold_rows(hl_books *books, uint32_t most)
 {
     hl_tree *tree = &books->tree;
-    uint8_t *had_rows = NULL;
-    if (books->rows.kept > ROWS_KEPT / (STACKS_KEPT / books->stacks_kept)) {
-        uint32_t nodes = tree->count;
-        had_rows = hl_zeroed(nodes);
-        for (uint32_t node = 0; node < nodes; node++)
-            had_rows[node] = tree->node[node].row != 0;
-        hl_lighten(books, ROWS_KEPT / (STACKS_KEPT / books->stacks_kept));
-        had_rows = hl_resized(had_rows, tree->count);
-        memset(had_rows + nodes, 0, tree->count - nodes);
-        atomic_fetch_add(&books->session->progress, 1); /* it takes nothing now, and yet does not stand still */
-    }
+    uint32_t nodes = tree->count;
+    uint8_t *had_rows = hl_zeroed(nodes);
+    for (uint32_t node = 0; node < nodes; node++)
+        had_rows[node] = tree->node[node].row != 0;
+    hl_lighten(books, most);
+    had_rows = hl_resized(had_rows, tree->count);
+    memset(had_rows + nodes, 0, tree->count - nodes);
+    atomic_fetch_add(&books->session->progress, 1); /* it takes nothing now, and yet does not stand still */
     fold_to(books, books->stacks_kept, had_rows);
     free(had_rows);
-    books->rows_folded = books->rows.kept;
+}
+
+void hl_fold(hl_books *books)
+{
+    const hl_rows *rows = &books->rows;
+    uint32_t most = ROWS_KEPT / (STACKS_KEPT / books->stacks_kept), nodes = books->tree.count;
+    if (rows->kept <= most || rows->kept <= nodes) { /* about one row a node: which stacks there are decides */
+        fold_to(books, books->stacks_kept, NULL);
+        if (rows->kept > most)
+            atomic_fetch_add(&books->session->progress, 1);
+    }
+    if (rows->kept > most)
+        fold_rows(books, most);
+    books->rows_folded = rows->kept;
 }
 
 bool hl_fold_is_due(const hl_books *books, hl_fold_when when)
