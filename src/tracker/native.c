@@ -155,6 +155,20 @@ static HL_ALWAYS bool stands(const hl_native_memory *memory, uint32_t n, uint32_
     }
 }
 
+/* Where frames[..n] do not stand: how many of the outermost do, beyond the outermost word that has changed. */
+static uint32_t standing(const hl_native_memory *memory, uint32_t n, uint32_t same)
+{
+    uint32_t found = n;
+    for (const hl_walked_frame *f = &memory->frames[n - 1];;) {
+        if ((f->to && f->from < same) || f == memory->frames)
+            return found;
+        f--;
+        if (HL_AT(uint64_t, f->pc_place, 0) != f->pc ||
+            (f->fp_matters && f->fp_place && HL_AT(uint64_t, f->fp_place, 0) != f->fp))
+            found = (uint32_t)(f - memory->frames);
+    }
+}
+
 typedef enum meeting { NOT_HERE, HERE, BEHIND } meeting;
 
 /* Whether the walk, at `at`, has met the remembered stack: all of frames[..*cursor] stand, `at` being the innermost of them
@@ -171,7 +185,7 @@ static HL_ALWAYS meeting meet(const hl_native_memory *memory, const hl_unwound *
     if (f->pc == at->at.pc && (!f->fp_matters || f->fp == at->at.fp)) {
         if (stands(memory, *cursor, same))
             return HERE;
-        *cursor = 0;
+        *cursor = standing(memory, *cursor, same);
     } else if (f->to && f->from < same) { /* the same loop at another call */
         --*cursor;
         return BEHIND;
@@ -303,6 +317,8 @@ static uint32_t find_loops(loops *l, hl_native_memory *memory, uint32_t depth, u
 {
     uint32_t changed = kept;
     *stopped = false;
+    if (!hl_native.python_walk) /* there never was one */
+        return changed;
     for (uint32_t i = depth; i > 0; i--) {
         hl_walked_frame *f = &memory->frames[i - 1];
         uint64_t end = i > 1 ? memory->frames[i - 2].sp : l->stack.high;
@@ -422,8 +438,8 @@ _Static_assert(TWIGS == 1 << (64 - 58), "twig_of takes 6 bits");
 static HL_ALWAYS uint64_t node_of_twig(const twig *t, const hl_native_memory *memory, const hl_unwound *at,
                                        uint64_t python_node)
 {
-    if (t->pc != at->at.pc || t->sp != at->at.sp || (t->fp_matters && t->fp != at->at.fp) || t->python_node != python_node ||
-        t->epoch != memory->epoch)
+    if (t->pc != at->at.pc || t->sp != at->at.sp || (t->fp_matters && t->fp != at->at.fp) ||
+        t->python_node != python_node || t->epoch != memory->epoch)
         return 0;
     for (uint32_t i = 0; i < t->words; i++) {
         if (HL_AT(uint64_t, t->word[i].place, 0) != t->word[i].value)
@@ -481,7 +497,8 @@ static uint64_t walk_merged(hl_wire_writer *w, bool epoch_changed)
     hl_native_memory *memory = memory_of(w);
     if (hl_native.python_walk) {
         hl_remembered *python = hl_remembered_of(w);
-        bool in_step = memory && memory->walks == python->walks++; /* a handler may have jumped out of the walk before */
+        bool in_step =
+            memory && memory->walks == python->walks++; /* a handler may have jumped out of the walk before */
         python->same = UINT32_MAX;
         python_node = hl_native.python_walk(w, epoch_changed);
         same = in_step && python_node != hl_tracker.live.root ? python->same : 0;
@@ -514,9 +531,8 @@ static uint64_t walk_merged(hl_wire_writer *w, bool epoch_changed)
     }
     const hl_walked_frame *top = &memory->frames[depth - 1];
     if (HL_LIKELY(depth > 1) && at.at.sp == top->sp && at.at.pc == top->pc &&
-        (!top->fp_matters || at.at.fp == top->fp) &&
-        python_node == memory->python_node && memory->generation == hl_unwind_generation() &&
-        stands(memory, depth, same) && hl_node_is_known(top->node))
+        (!top->fp_matters || at.at.fp == top->fp) && python_node == memory->python_node &&
+        memory->generation == hl_unwind_generation() && stands(memory, depth, same) && hl_node_is_known(top->node))
         return top->node;
     walk_native(w, memory, at, same, &walked);
     uint64_t node = merge(w, &walked, python_node);
