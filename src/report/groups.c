@@ -105,7 +105,8 @@ int hl_group_by_module(const hl_view *view, hl_groups *g)
         free(of_stack);
         return -ENOMEM;
     }
-    if (!group_named(g, "(no Python)", 11)) {
+    const char *none = m->native_only ? "(native code)" : "(no Python)";
+    if (!group_named(g, none, strlen(none))) {
         free(of_file);
         free(of_stack);
         return -ENOMEM;

@@ -126,9 +126,13 @@ static bool is_named_file(const hl_model_file *file, const char *name)
            (n > k && file->path[n - k - 1] == '/' && strcmp(file->path + n - k, name) == 0);
 }
 
+/* "fill" is also "Table::fill(int)" and "fill<int>(int)". */
 static bool is_named_function(const hl_model_function *function, const char *name)
 {
-    size_t n = strlen(function->name), k = strlen(name);
+    size_t n = strlen(function->name), k = strlen(name), bare = strcspn(function->name, "(<");
+    if (function->native && bare >= k && k && memcmp(function->name + bare - k, name, k) == 0 &&
+        (bare == k || function->name[bare - k - 1] == ':' || function->name[bare - k - 1] == ' '))
+        return true;
     return strcmp(function->name, name) == 0 ||
            (n > k && function->name[n - k - 1] == '.' && strcmp(function->name + n - k, name) == 0);
 }
@@ -143,13 +147,26 @@ static int32_t indent_of(const hl_source *source, int32_t number)
     return text && at < bytes && text[at] != '#' ? indent : -1; /* blank lines and comments say nothing */
 }
 
+/* Where a function begins; of native ones only lines that allocate are known. */
+static int32_t begin_of(const hl_model *m, uint32_t function)
+{
+    int32_t first = m->functions.row[function].first_line;
+    for (uint32_t i = 0; m->functions.row[function].native && i < m->frames.n; i++)
+        if (m->frames.row[i].function == function && m->frames.row[i].line > 0 &&
+            (first <= 0 || m->frames.row[i].line < first + CONTEXT))
+            first = m->frames.row[i].line - CONTEXT;
+    return first;
+}
+
 /* Where a function ends: before the next line that is indented no deeper, but not before its own last known line. */
 static int32_t end_of(const hl_model *m, const hl_source *source, uint32_t function)
 {
-    int32_t first = m->functions.row[function].first_line, last = first, base = indent_of(source, first);
+    int32_t first = begin_of(m, function), last = first, base = indent_of(source, first);
     for (uint32_t i = 0; i < m->frames.n; i++)
         if (m->frames.row[i].function == function && m->frames.row[i].line > last)
             last = m->frames.row[i].line;
+    if (m->functions.row[function].native) /* it may be indented in any way */
+        return last + CONTEXT;
     int32_t at = first, body = first;
     size_t bytes = 0;
     for (const char *text; (text = hl_source_line(source, at, &bytes)) && at <= last;
@@ -161,7 +178,7 @@ static int32_t end_of(const hl_model *m, const hl_source *source, uint32_t funct
         const char *text = hl_source_line(source, at, &bytes);
         if (indent < 0)
             continue;
-        if (indent <= base && !strchr(")}", text[indent < (int32_t)bytes ? indent : 0]) && at > last)
+        if (indent <= base && text[indent < (int32_t)bytes ? indent : 0] != ')' && at > last)
             break;
         body = at;
     }
@@ -235,7 +252,7 @@ static void choose_lines(hl_report *r, const lines *l, uint32_t file, shown *s)
     }
     for (uint32_t i = 0; i < m->functions.n && r->name_count; i++)
         if (m->functions.row[i].file == file && is_asked(r, l, i))
-            show_range(s, m->functions.row[i].first_line, end_of(m, source, i));
+            show_range(s, begin_of(m, i), end_of(m, source, i));
     for (uint32_t i = 0; i < l->n; i++)
         if (l->row[i].file == file && (named ? !is_empty(&l->row[i].own) || l->row[i].own.below
                                              : !r->name_count && matters(&l->row[i].own, &l->total)))

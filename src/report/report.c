@@ -198,9 +198,9 @@ void hl_report_place(hl_report *r, hl_grid *grid, uint32_t site, bool source)
     int32_t line = m->sites.row[site].line;
     if (file && line > 0)
         hl_grid_textf(grid, "%.900s:%d", file->label, line);
-    else
-        hl_grid_text(grid, file ? file->label : NULL);
-    char function[512];
+    else /* a place in no file, "[generated code]", is its own function */
+        hl_grid_text(grid, file && strcmp(file->label, hl_site_function(m, site)) != 0 ? file->label : NULL);
+    char function[1000];
     const char *sign = hl_report_function(r, site, function, sizeof function);
     hl_grid_branch(grid, sign, function);
     if (*sign)

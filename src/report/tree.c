@@ -245,15 +245,15 @@ static void draw_name(drawing *d, const char *branch, const node *n)
     const hl_model *m = d->report->model;
     uint32_t site = n->site;
     const hl_model_file *file = hl_site_file(m, site);
-    char name[512], count[HL_NUMBER_BYTES], function[240];
+    char name[1400], count[HL_NUMBER_BYTES], function[1000];
     const char *sign = hl_report_function(d->report, site, function, sizeof function);
     int32_t line = m->sites.row[site].line;
-    if (!file)
-        snprintf(name, sizeof name, "%.239s", function);
+    if (!file || strcmp(file->label, hl_site_function(m, site)) == 0)
+        snprintf(name, sizeof name, "%.999s", function);
     else if (line > 0)
-        snprintf(name, sizeof name, "%.239s  %.220s:%d", function, file->label, line);
+        snprintf(name, sizeof name, "%.999s  %.300s:%d", function, file->label, line);
     else
-        snprintf(name, sizeof name, "%.239s  %.220s", function, file->label);
+        snprintf(name, sizeof name, "%.999s  %.300s", function, file->label);
     size_t used = strlen(name);
     if (n->times > 1)
         snprintf(name + used, sizeof name - used, " %s %s", hl_glyph(&d->report->out, "×", "x"),

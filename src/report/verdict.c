@@ -106,7 +106,7 @@ void hl_verdict_place(const hl_model *m, uint32_t site, hl_out *out)
 {
     const hl_model_file *file = hl_site_file(m, site);
     const char *function = hl_site_function(m, site);
-    if (file) {
+    if (file && strcmp(file->label, function) != 0) { /* "[generated code]" is in no file */
         hl_out_clean(out, file->label, strlen(file->label));
         if (m->sites.row[site].line > 0)
             hl_outf(out, ":%d", m->sites.row[site].line);

@@ -115,6 +115,27 @@ def test_a_c_program_is_reported_in_its_own_words(heapline):
     assert refused.exit == 2 and "no frame of Python" in refused.stderr
 
 
+@pytest.mark.skipif(not shutil.which("c++"), reason="no C++ compiler")
+def test_templates_are_not_the_programs_own_lines(heapline):
+    (heapline.folder / "rows.cpp").write_text(
+        "#include <map>\n#include <string>\n#include <vector>\n\n\n"
+        "__attribute__((noinline)) static void fill(std::map<int, std::string> &rows, std::vector<double> &numbers)\n{\n"
+        "    for (int i = 0; i < 1000; i++)\n"
+        "        rows[i] = std::string(1000, 'x');\n"
+        "    numbers.resize(1000000);\n    numbers[0] = 1;\n}\n\n"
+        "int main()\n{\n"
+        "    std::map<int, std::string> rows;\n    std::vector<double> numbers;\n"
+        "    fill(rows, numbers);\n    return rows.size() == 0;\n}\n"
+    )
+    subprocess.run(["c++", "-g", "-O2", "-o", "rows", "rows.cpp"], cwd=heapline.folder, check=True)
+    profile = heapline.run(["--", "./rows"])
+    top = {row["line"]: row for row in profile.stats()["top_by_bytes"]}
+    assert top[10]["bytes"] == 8_000_000 and top[9]["count"] == 2000, top
+    assert all(top[line]["file"].endswith("rows.cpp") and "fill" in top[line]["function"] for line in (9, 10)), top
+    text = profile.text("lines", "fill")
+    assert "numbers.resize" in text and "for (int i" in text and "#include <map>" not in text, text
+
+
 @needs_compiler
 def test_source_of_c_files_is_kept(heapline):
     compile_c(heapline.folder, "prog", leak=LEAK_C + "int main(void)\n{\n    return leak(20) == 0;\n}\n")

@@ -135,7 +135,7 @@ static void run_reports(sqlite3 *database, uint8_t choice)
                                                 hl_report_summary,  hl_report_lines, hl_report_timeline,
                                                 hl_report_processes};
     hl_report r = {.path = "fuzz", .rows = choice & 8 ? 5 : HL_ALL_ROWS, .leaf = choice & 16, .whole = choice & 32};
-    if (hl_model_load(&r.model, database, HL_FRAMES_ALL, r.why, sizeof r.why) != 0)
+    if (hl_model_load(&r.model, database, (hl_frame_choice)(choice / 64 % 3), r.why, sizeof r.why) != 0)
         return;
     hl_selection selection = {.moment = (hl_moment)(choice % 6), .time_ns = (uint64_t)choice << 22, .within = choice};
     if (hl_view_open(&r.view, r.model, &selection, r.why, sizeof r.why) == 0) {
