@@ -117,7 +117,7 @@ bool hl_symbol_cache_load(const char *folder, const char *build_id, hl_symbol_ta
 }
 
 typedef struct entry {
-    char name[160];
+    char name[256];
     uint64_t bytes;
     int64_t used_ns;
 } entry;

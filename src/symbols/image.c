@@ -7,7 +7,6 @@
  */
 #include "object.h"
 
-#include <elfutils/libdwelf.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <gelf.h>
@@ -21,14 +20,38 @@
 
 enum { PAGE_BYTES = 4096 };
 
+/* The first NT_GNU_BUILD_ID among the notes. */
+static bool read_notes(hl_image *image, Elf_Data *notes)
+{
+    GElf_Nhdr note;
+    size_t name, content;
+    for (size_t at = 0, next; notes && (next = gelf_getnote(notes, at, &note, &name, &content)) > 0; at = next) {
+        const unsigned char *id = (const unsigned char *)notes->d_buf + content;
+        if (note.n_type != NT_GNU_BUILD_ID || note.n_namesz != 4 || note.n_descsz > HL_BUILD_ID_MOST ||
+            memcmp((const char *)notes->d_buf + name, "GNU", 4) != 0)
+            continue;
+        for (size_t i = 0; i < note.n_descsz; i++)
+            snprintf(image->build_id + 2 * i, 3, "%02x", id[i]);
+        return true;
+    }
+    return false;
+}
+
+/* From sections, which separate debug files have too; from segments where there are no sections. */
 static void read_build_id(hl_image *image)
 {
-    const void *id = NULL;
-    ssize_t bytes = dwelf_elf_gnu_build_id(image->elf, &id);
-    if (bytes <= 0 || bytes > HL_BUILD_ID_MOST)
-        return;
-    for (ssize_t i = 0; i < bytes; i++)
-        snprintf(image->build_id + 2 * i, 3, "%02x", ((const unsigned char *)id)[i]);
+    size_t headers = 0;
+    for (Elf_Scn *section = NULL; (section = elf_nextscn(image->elf, section)) != NULL;) {
+        GElf_Shdr header;
+        if (gelf_getshdr(section, &header) && header.sh_type == SHT_NOTE && read_notes(image, elf_getdata(section, NULL)))
+            return;
+    }
+    for (size_t i = 0; elf_getphdrnum(image->elf, &headers) == 0 && i < headers; i++) {
+        GElf_Phdr header;
+        if (gelf_getphdr(image->elf, (int)i, &header) && header.p_type == PT_NOTE &&
+            read_notes(image, elf_getdata_rawchunk(image->elf, (int64_t)header.p_offset, header.p_filesz, ELF_T_NHDR)))
+            return;
+    }
 }
 
 static bool read_base(hl_image *image)
@@ -80,20 +103,36 @@ void hl_image_close(hl_image *image)
     image->fd = -1;
 }
 
-bool hl_image_has_section(const hl_image *image, const char *name, const char *other_name)
+/* The section of either name whose contents are in the file, or null. */
+static Elf_Scn *find_section(const hl_image *image, const char *name, const char *other_name)
 {
     size_t names;
     if (elf_getshdrstrndx(image->elf, &names))
-        return false;
+        return NULL;
     for (Elf_Scn *section = NULL; (section = elf_nextscn(image->elf, section)) != NULL;) {
         GElf_Shdr header;
         if (!gelf_getshdr(section, &header) || header.sh_type == SHT_NOBITS || !header.sh_size)
             continue;
         const char *found = elf_strptr(image->elf, names, header.sh_name);
         if (found && (strcmp(found, name) == 0 || strcmp(found, other_name) == 0))
-            return true;
+            return section;
     }
-    return false;
+    return NULL;
+}
+
+bool hl_image_has_dwarf(const hl_image *image) { return find_section(image, ".debug_info", ".zdebug_info") != NULL; }
+
+/* .gnu_debuglink: a file's name, its final zero, bytes up to a multiple of four, its CRC-32. */
+static const char *read_link(const hl_image *image, uint32_t *sum)
+{
+    Elf_Scn *section = find_section(image, ".gnu_debuglink", ".gnu_debuglink");
+    Elf_Data *data = section ? elf_rawdata(section, NULL) : NULL;
+    size_t length = data ? strnlen(data->d_buf, data->d_size) : 0, at = (length + 4) & ~(size_t)3;
+    if (!length || at > data->d_size || data->d_size - at < 4)
+        return NULL;
+    const char *name = data->d_buf;
+    memcpy(sum, name + at, sizeof *sum);
+    return strchr(name, '/') ? NULL : name;
 }
 
 static bool has_sum(const hl_image *image, uint32_t wanted)
@@ -114,7 +153,7 @@ static bool has_sum(const hl_image *image, uint32_t wanted)
 static bool is_debug_of(const hl_image *debug, const hl_image *image, const uint32_t *sum)
 {
     if ((debug->device == image->device && debug->inode == image->inode) ||
-        !hl_image_has_section(debug, ".debug_info", ".zdebug_info"))
+        !hl_image_has_dwarf(debug))
         return false;
     if (*image->build_id && *debug->build_id)
         return strcmp(image->build_id, debug->build_id) == 0;
@@ -139,11 +178,10 @@ __attribute__((format(printf, 4, 5))) static bool try_path(hl_image *debug, cons
 
 static bool try_link(hl_image *debug, const hl_image *image, const char *root)
 {
-    GElf_Word linked_sum;
-    const char *name = dwelf_elf_gnu_debuglink(image->elf, &linked_sum);
-    if (!name || !*name || strchr(name, '/'))
+    uint32_t sum;
+    const char *name = read_link(image, &sum);
+    if (!name)
         return false;
-    uint32_t sum = linked_sum;
     char *real = realpath(image->path, NULL);
     bool is_found = false;
     /* As announced, and with links resolved: /lib may be /usr/lib. */

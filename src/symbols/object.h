@@ -50,8 +50,7 @@ typedef struct hl_image {
 int hl_image_open(hl_image *image, const char *path);
 void hl_image_close(hl_image *image); /* harmless on one of zeros, or after a failed open */
 
-/* The section's contents are in the file. */
-bool hl_image_has_section(const hl_image *image, const char *name, const char *other_name);
+bool hl_image_has_dwarf(const hl_image *image);
 
 /* The separate file with the debug information of `image`: by build id, by .gnu_debuglink, from debuginfod. */
 bool hl_image_open_debug(const hl_image *image, const hl_resolve_request *request, hl_image *debug);

@@ -28,14 +28,12 @@ static void emit_symbol(const hl_resolve_request *r, uint32_t offset, const char
     free(readable);
 }
 
-static bool has_dwarf(const hl_image *image) { return hl_image_has_section(image, ".debug_info", ".zdebug_info"); }
-
-static uint32_t resolve_in(const hl_resolve_request *r, const hl_image *image, uint64_t *addresses,
-                           const char **symbols, bool *is_done)
+static uint32_t resolve_in(const hl_resolve_request *r, const hl_image *image, uint64_t *addresses, const char **symbols,
+                           bool *is_done)
 {
     hl_image debug = {0};
     uint32_t flags = 0;
-    bool wants_dwarf = !(r->flags & HL_RESOLVE_NO_DWARF), has_own = has_dwarf(image);
+    bool wants_dwarf = !(r->flags & HL_RESOLVE_NO_DWARF), has_own = hl_image_has_dwarf(image);
     bool has_debug = wants_dwarf && !has_own && hl_image_open_debug(image, r, &debug);
     for (size_t i = 0; i < r->n; i++)
         addresses[i] = image->base + r->offsets[i];

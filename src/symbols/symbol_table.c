@@ -32,6 +32,13 @@ static uint64_t mix(uint64_t sum, const void *bytes, size_t n)
     return sum ^ sum >> 32;
 }
 
+/* memcpy that takes null for nothing. */
+static void copy(void *to, const void *from, size_t n)
+{
+    if (n)
+        memcpy(to, from, n);
+}
+
 void hl_symbol_table_free(hl_symbol_table *t)
 {
     free(t->places);
@@ -215,12 +222,9 @@ uint8_t *hl_symbol_table_write(hl_symbol_table *t, const char *key, size_t *byte
     if (!to)
         return NULL;
     uint8_t *at = to + sizeof h;
-    if (places)
-        memcpy(at, t->places, places);
-    if (frames)
-        memcpy(at + places, t->frames, frames);
-    if (t->text_used)
-        memcpy(at + places + frames, t->text, t->text_used);
+    copy(at, t->places, places);
+    copy(at + places, t->frames, frames);
+    copy(at + places + frames, t->text, t->text_used);
     memcpy(to, &h, sizeof h);
     hl_symbol_table_seal(key, to, *bytes);
     return to;
@@ -263,11 +267,9 @@ int hl_symbol_table_read(hl_symbol_table *t, const char *key, const uint8_t *byt
         return -ENOMEM;
     }
     const uint8_t *at = bytes + sizeof h;
-    if (places) /* there may be none, and no memory for them */
-        memcpy(t->places, at, places);
-    if (frames)
-        memcpy(t->frames, at + places, frames);
-    memcpy(t->text, at + places + frames, h.text);
+    copy(t->places, at, places);
+    copy(t->frames, at + places, frames);
+    copy(t->text, at + places + frames, h.text);
     t->places_used = h.places;
     t->frames_used = h.frames;
     t->text_used = h.text;
