@@ -8,6 +8,7 @@
 #include "dwarf_walk.h"
 
 #include <dwarf.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,7 +149,7 @@ static char *qualify(const hl_dwarf_names *u, uint32_t in, const char *to, char 
         if ((size_t)(at - to) < length + 2)
             break;
         at -= 2;
-        memcpy(at, "::", 2);
+        at[0] = at[1] = ':';
         at -= length;
         memcpy(at, c->name, length);
         in = c->outer;
@@ -189,8 +190,7 @@ static char *own_name(hl_dwarf_names **names, Dwarf_Die *function)
     }
     size_t length = strnlen(name, QUALIFIED_MOST - 1);
     char to[QUALIFIED_MOST], *at = to + sizeof to - length - 1;
-    memcpy(at, name, length);
-    to[sizeof to - 1] = '\0';
+    snprintf(at, length + 1, "%s", name);
     if (dwarf_diecu(&declared, &unit, NULL, NULL) && has_qualified_names(&unit)) {
         const hl_dwarf_names *u = names_of(names, &unit);
         if (u)

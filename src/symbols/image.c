@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gelf.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,7 +42,8 @@ static void read_build_id(hl_image *image)
     size_t headers = 0;
     for (Elf_Scn *section = NULL; (section = elf_nextscn(image->elf, section)) != NULL;) {
         GElf_Shdr header;
-        if (gelf_getshdr(section, &header) && header.sh_type == SHT_NOTE && read_notes(image, elf_getdata(section, NULL)))
+        if (gelf_getshdr(section, &header) && header.sh_type == SHT_NOTE &&
+            read_notes(image, elf_getdata(section, NULL)))
             return;
     }
     for (size_t i = 0; elf_getphdrnum(image->elf, &headers) == 0 && i < headers; i++) {
@@ -152,23 +152,16 @@ static bool has_sum(const hl_image *image, uint32_t wanted)
 /* Whether the file is the debug information of `image`: by build id where both have one, else by `sum` where there is one. */
 static bool is_debug_of(const hl_image *debug, const hl_image *image, const uint32_t *sum)
 {
-    if ((debug->device == image->device && debug->inode == image->inode) ||
-        !hl_image_has_dwarf(debug))
+    if ((debug->device == image->device && debug->inode == image->inode) || !hl_image_has_dwarf(debug))
         return false;
     if (*image->build_id && *debug->build_id)
         return strcmp(image->build_id, debug->build_id) == 0;
     return sum && has_sum(debug, *sum);
 }
 
-__attribute__((format(printf, 4, 5))) static bool try_path(hl_image *debug, const hl_image *image, const uint32_t *sum,
-                                                           const char *format, ...)
+static bool try_path(hl_image *debug, const hl_image *image, const uint32_t *sum, const char *path)
 {
-    char path[3 * 4096];
-    va_list arguments;
-    va_start(arguments, format);
-    int length = vsnprintf(path, sizeof path, format, arguments);
-    va_end(arguments);
-    if (length < 0 || (size_t)length >= sizeof debug->path || hl_image_open(debug, path))
+    if (hl_image_open(debug, path))
         return false;
     if (is_debug_of(debug, image, sum))
         return true;
@@ -176,41 +169,44 @@ __attribute__((format(printf, 4, 5))) static bool try_path(hl_image *debug, cons
     return false;
 }
 
-static bool try_link(hl_image *debug, const hl_image *image, const char *root)
+/* In the places for an object at `object`. */
+static bool try_link(hl_image *debug, const hl_image *image, const char *root, const char *object)
 {
     uint32_t sum;
-    const char *name = read_link(image, &sum);
-    if (!name)
+    char path[2 * sizeof image->path + 512];
+    const char *name = read_link(image, &sum), *slash = strrchr(object, '/');
+    if (!name || !slash || strlen(name) > 255 || strlen(root) >= sizeof image->path)
         return false;
-    char *real = realpath(image->path, NULL);
-    bool is_found = false;
-    /* As announced, and with links resolved: /lib may be /usr/lib. */
-    const char *paths[] = {image->path, real};
-    for (int i = 0; i < 2 && !is_found; i++) {
-        const char *slash = paths[i] ? strrchr(paths[i], '/') : NULL;
-        if (!slash || (i && strcmp(paths[0], real) == 0))
-            continue;
-        int folder = (int)(slash - paths[i]);
-        is_found = try_path(debug, image, &sum, "%.*s/%s", folder, paths[i], name) ||
-                   try_path(debug, image, &sum, "%.*s/.debug/%s", folder, paths[i], name) ||
-                   try_path(debug, image, &sum, "%s%.*s/%s", root, folder, paths[i], name);
-    }
-    free(real);
-    return is_found;
+    int folder = (int)(slash - object);
+    snprintf(path, sizeof path, "%.*s/%s", folder, object, name);
+    if (try_path(debug, image, &sum, path))
+        return true;
+    snprintf(path, sizeof path, "%.*s/.debug/%s", folder, object, name);
+    if (try_path(debug, image, &sum, path))
+        return true;
+    snprintf(path, sizeof path, "%s%.*s/%s", root, folder, object, name);
+    return try_path(debug, image, &sum, path);
 }
 
 bool hl_image_open_debug(const hl_image *image, const hl_resolve_request *request, hl_image *debug)
 {
     const char *id = image->build_id;
-    if (strlen(id) > 2 &&
-        try_path(debug, image, NULL, "%s/.build-id/%.2s/%s.debug", request->debug_directory, id, id + 2))
+    char by_id[sizeof image->path];
+    int length =
+        snprintf(by_id, sizeof by_id, "%s/.build-id/%.2s/%s.debug", request->debug_directory, id, *id ? id + 2 : id);
+    if (*id && (size_t)length < sizeof by_id && try_path(debug, image, NULL, by_id))
         return true;
-    if (try_link(debug, image, request->debug_directory))
+    /* As announced, and with links resolved: /lib may be /usr/lib. */
+    char *real = realpath(image->path, NULL);
+    bool is_linked = try_link(debug, image, request->debug_directory, image->path) ||
+                     (real && strcmp(real, image->path) != 0 && try_link(debug, image, request->debug_directory, real));
+    free(real);
+    if (is_linked)
         return true;
     if (!(request->flags & HL_RESOLVE_DEBUGINFOD) || !*id)
         return false;
     char *path = hl_debuginfod_find(id, request->alive, request->context);
-    bool is_found = path && try_path(debug, image, NULL, "%s", path);
+    bool is_found = path && try_path(debug, image, NULL, path);
     free(path);
     return is_found;
 }

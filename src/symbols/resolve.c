@@ -28,8 +28,8 @@ static void emit_symbol(const hl_resolve_request *r, uint32_t offset, const char
     free(readable);
 }
 
-static uint32_t resolve_in(const hl_resolve_request *r, const hl_image *image, uint64_t *addresses, const char **symbols,
-                           bool *is_done)
+static uint32_t resolve_in(const hl_resolve_request *r, const hl_image *image, uint64_t *addresses,
+                           const char **symbols, bool *is_done)
 {
     hl_image debug = {0};
     uint32_t flags = 0;
