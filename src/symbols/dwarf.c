@@ -11,8 +11,9 @@
 
 #include <dlfcn.h>
 #include <dwarf.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <unistd.h>
 
 enum {
     KEPT_MOST_BYTES = 48 << 20, /* what libdw may hold before the file is opened anew */
@@ -76,27 +77,15 @@ static size_t pick(const unit_of *units, size_t from, size_t n, size_t *picked)
     return used;
 }
 
-/* What malloc has given out, by mallinfo2 (glibc 2.33), or by mallinfo, whose counts of 32 bits wrap. */
+/* Private memory of this process, as the kernel counts it (proc(5), statm): files that are mapped are not in it. */
 static size_t bytes_held(void)
 {
-    struct wide {
-        size_t arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost;
-    };
-    struct narrow {
-        unsigned arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost;
-    };
-    struct wide (*ask_wide)(void);
-    struct narrow (*ask_narrow)(void);
-    *(void **)&ask_wide = dlsym(RTLD_DEFAULT, "mallinfo2");
-    *(void **)&ask_narrow = dlsym(RTLD_DEFAULT, "mallinfo");
-    if (ask_wide) {
-        struct wide held = ask_wide();
-        return held.uordblks + held.hblkhd;
-    }
-    if (!ask_narrow)
-        return 0;
-    struct narrow held = ask_narrow();
-    return (size_t)held.uordblks + held.hblkhd;
+    unsigned long size, resident, shared;
+    FILE *f = fopen("/proc/self/statm", "re");
+    int read = f ? fscanf(f, "%lu %lu %lu", &size, &resident, &shared) : 0;
+    if (f)
+        fclose(f);
+    return read == 3 && resident > shared ? (resident - shared) * (size_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 bool hl_dwarf_find(const hl_dwarf_request *r)

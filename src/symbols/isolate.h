@@ -3,7 +3,7 @@
  * its names and nothing else. Internal to src/symbols.
  *
  * The worker is a forked child that waits for requests on a socket and answers with pieces of a symbol_table. It has its own
- * limits (memory, processor time), no other files of its parent, ignores the terminal's signals and dies with its parent.
+ * limits (memory, processor time), no other files of its parent, ignores the terminal's signals and ends with its parent.
  * What it sends is checked like any bytes from outside: a worker that went wrong may send anything.
  */
 #ifndef HL_SYMBOLS_ISOLATE_H

@@ -57,7 +57,7 @@ void hl_symbols_close(hl_symbols *s)
 
 hl_symbols_counts hl_symbols_count(const hl_symbols *s) { return s->counts; }
 
-/* One call's tables: what is worth keeping, and what was found without DWARF after a worker had been lost to it. */
+/* One call's tables: what is worth keeping, and what was found without DWARF. */
 typedef struct tables {
     hl_symbol_table good, poor;
 } tables;
@@ -79,7 +79,18 @@ static size_t missing_of(uint32_t *offsets, size_t n, hl_symbol_table *good)
     return kept;
 }
 
-/* Asks the worker for what no table has. */
+/* Asks once; what came goes into `table`. */
+static int ask_once(hl_symbols *s, hl_resolve_request *request, const hl_isolate_limits *limits, hl_symbol_table *table)
+{
+    size_t before = table->places_used;
+    int error = hl_isolate_resolve(&s->worker, request, limits, table);
+    s->counts.resolved += table->places_used - before;
+    s->counts.workers_lost += error == -EIO || error == -ETIMEDOUT;
+    return error;
+}
+
+/* Asks the worker for what no table has. Lost once, it is asked again for what did not come: it may have been killed by
+ * somebody, or for want of memory. Lost twice, or hanging, it is asked for symbol tables only. */
 static int ask(hl_symbols *s, const char *path, const char *build_id, uint32_t *missing, size_t n, tables *t)
 {
     hl_resolve_request request = {.path = path,
@@ -90,23 +101,24 @@ static int ask(hl_symbols *s, const char *path, const char *build_id, uint32_t *
                                   .offsets = missing,
                                   .n = n};
     hl_isolate_limits limits = {s->options.silence_limit_ms, s->options.stop, s->options.context};
-    hl_symbol_table found = {0};
-    int error = hl_isolate_resolve(&s->worker, &request, &limits, &found);
-    for (size_t i = 0; i < found.frames_used; i++)
-        found.flags |= found.frames[i].line ? HL_TABLE_HAS_LINES : 0; /* the worker says so itself only at its end */
-    s->counts.resolved += found.places_used;
-    int no_memory = hl_symbol_table_merge(&t->good, &found);
-    if (!no_memory && found.flags & HL_TABLE_HAS_LINES && found.places_used)
-        hl_symbol_cache_store(s->cache, build_id, &t->good, s->options.cache_bytes);
-    hl_symbol_table_free(&found);
-    if (error == -EIO || error == -ETIMEDOUT) {
-        s->counts.workers_lost++;
-        request.n = missing_of(missing, n, &t->good);
-        request.flags = HL_RESOLVE_NO_DWARF;
-        error = request.n ? hl_isolate_resolve(&s->worker, &request, &limits, &t->poor) : 0;
-        s->counts.workers_lost += error == -EIO || error == -ETIMEDOUT;
-        s->counts.resolved += t->poor.places_used;
+    hl_symbol_table fresh = {0};
+    int error = ask_once(s, &request, &limits, &fresh);
+    if (error == -EIO) {
+        request.n = missing_of(missing, request.n, &fresh);
+        error = request.n ? ask_once(s, &request, &limits, &fresh) : 0;
     }
+    bool has_lines = fresh.flags & HL_TABLE_HAS_LINES; /* the worker says so only at its end */
+    for (size_t i = 0; i < fresh.frames_used && !has_lines; i++)
+        has_lines = fresh.frames[i].line != 0;
+    int no_memory = hl_symbol_table_merge(has_lines ? &t->good : &t->poor, &fresh);
+    if (has_lines && !no_memory)
+        hl_symbol_cache_store(s->cache, build_id, &t->good, s->options.cache_bytes);
+    if (error == -EIO || error == -ETIMEDOUT) {
+        request.n = missing_of(missing, request.n, &fresh);
+        request.flags = HL_RESOLVE_NO_DWARF;
+        error = request.n ? ask_once(s, &request, &limits, &t->poor) : 0;
+    }
+    hl_symbol_table_free(&fresh);
     return error == -ECANCELED || error == -ENOMEM ? error : no_memory;
 }
 

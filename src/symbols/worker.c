@@ -164,15 +164,15 @@ static void serve(int fd)
     malloc_trim(0);
 }
 
-/* Nothing of the collector's but the socket; no terminal, no core file, gone with its parent. */
+/* Nothing of the collector's but the socket; no terminal, no core file. The socket's end says that the collector has gone
+ * (PR_SET_PDEATHSIG would take the end of the thread that forked for it). */
 static void settle(int fd)
 {
     static const int ignored[] = {SIGINT, SIGQUIT, SIGHUP, SIGTERM, SIGTSTP, SIGPIPE, SIGUSR1, SIGUSR2};
     static const int usual[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGXCPU, SIGALRM};
-    pid_t parent = getppid();
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(0);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL); /* the thread that forked may have blocked what ends a worker */
     prctl(PR_SET_NAME, "heapline-names");
     prctl(PR_SET_DUMPABLE, 0);
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
