@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # wheel.sh [PROCESSOR...]: the release wheels, for x86_64 and aarch64 unless told, into build/dist. Needs cmake, ninja,
-# python3 with venv, tclsh, and PyPI; the sources of SQLite and zlib come from Debian's archive where apt-get can fetch
-# sources, or lie where HEAPLINE_VENDOR says (sqlite3.c and sqlite3.h there, zlib's sources in zlib/).
+# python3 with venv, tclsh, and PyPI; the sources of SQLite, zlib, elfutils and libiberty come from Debian's archive where
+# apt-get can fetch sources, or lie where HEAPLINE_VENDOR says (as `vendor` below makes it).
 #
-# zig compiles for a glibc of 2.17 (RHEL 7, 2014), whatever the one of this machine; SQLite and zlib are compiled in. What
+# zig compiles for a glibc of 2.17 (RHEL 7, 2014), whatever the one of this machine; those four are compiled in. What
 # comes out needs libc and nothing else, and tools/wheel_check.py proves it before the wheel gets its manylinux tag.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -30,11 +30,11 @@ fetch_sources() {
     options=(-o "Dir::Etc::sourcelist=$state/sources.list" -o "Dir::Etc::sourceparts=-" -o "Dir::State::lists=$state/lists"
         -o APT::Sandbox::User=root)
     apt-get "${options[@]}" -qq update
-    (cd "$work/sources" && apt-get "${options[@]}" -qq source --download-only sqlite3 zlib)
+    (cd "$work/sources" && apt-get "${options[@]}" -qq source --download-only sqlite3 zlib elfutils libiberty)
 }
 
 vendor() {
-    [ -f "$work/vendor/sqlite3.c" ] && return
+    [ -f "$work/vendor/complete" ] && return
     fetch_sources
     rm -rf "$work/unpacked" && mkdir -p "$work/unpacked/sqlite" "$work/unpacked/zlib" "$work/unpacked/made"
     tar -xf "$work"/sources/sqlite3_*.orig.tar.* -C "$work/unpacked/sqlite" --strip-components=1
@@ -44,6 +44,38 @@ vendor() {
     mkdir -p "$work/vendor/zlib"
     cp "$work"/unpacked/zlib/*.[ch] "$work/vendor/zlib/"
     cp "$work"/unpacked/made/sqlite3.[ch] "$work/vendor/"
+    vendor_dwarf
+    touch "$work/vendor/complete"
+}
+
+# Of elfutils what reads ELF and DWARF, with a configuration that holds for glibc since 2.17; of libiberty the demanglers.
+vendor_dwarf() {
+    local elfutils=$work/vendor/elfutils include=$work/vendor/include folder
+    mkdir -p "$work/unpacked/elfutils" "$work/unpacked/libiberty" "$elfutils" "$include/elfutils" "$include/libiberty" \
+        "$work/vendor/libiberty"
+    tar -xf "$work"/sources/elfutils_*.orig.tar.* -C "$work/unpacked/elfutils" --strip-components=1
+    tar -xf "$work"/sources/libiberty_*.orig.tar.* -C "$work/unpacked/libiberty" --strip-components=1
+    for folder in lib libelf libdw libebl libasm libdwelf libdwfl; do
+        mkdir -p "$elfutils/$folder"
+        cp "$work/unpacked/elfutils/$folder"/*.[ch] "$elfutils/$folder/"
+    done
+    cat >"$elfutils/config.h" <<'END'
+#define HAVE_ERR_H 1
+#define HAVE_VISIBILITY 1
+#define HAVE_STDATOMIC_H 1
+#define HAVE_FALLTHROUGH 1
+#define HAVE_DECL_MEMPCPY 1
+#define HAVE_DECL_MEMRCHR 1
+#define HAVE_DECL_RAWMEMCHR 1
+#define HAVE_DECL_POWEROF2 1
+#define HAVE_DECL_REALLOCARRAY 0
+#define PACKAGE_NAME "elfutils"
+#include <eu-config.h>
+END
+    cp "$elfutils/libdw/libdw.h" "$elfutils/libdw/known-dwarf.h" "$include/elfutils/"
+    cp "$elfutils/libdw/dwarf.h" "$elfutils"/libelf/{libelf,gelf,nlist}.h "$include/"
+    cp "$work/unpacked/libiberty/include"/*.h "$include/libiberty/"
+    cp "$work/unpacked/libiberty/libiberty"/*.[ch] "$work/vendor/libiberty/"
 }
 
 # A program that CMake takes for a compiler.

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 enum {
-    KEPT_MOST_BYTES = 48 << 20, /* what libdw may hold before the file is opened anew */
+    KEPT_MOST_BYTES = 16 << 20, /* what libdw may hold before the file is opened anew */
     UNITS_PER_ALIVE = 64,
 };
 
