@@ -53,7 +53,7 @@ vendor_dwarf() {
     local elfutils=$work/vendor/elfutils include=$work/vendor/include folder
     mkdir -p "$work/unpacked/elfutils" "$work/unpacked/libiberty" "$elfutils" "$include/elfutils" "$include/libiberty" \
         "$work/vendor/libiberty"
-    tar -xf "$work"/sources/elfutils_*.orig.tar.* -C "$work/unpacked/elfutils" --strip-components=1
+    tar -xf "$(find "$work/sources" -name 'elfutils_*.orig.tar.*' ! -name '*.asc')" -C "$work/unpacked/elfutils" --strip-components=1
     tar -xf "$work"/sources/libiberty_*.orig.tar.* -C "$work/unpacked/libiberty" --strip-components=1
     for folder in lib libelf libdw libebl libasm libdwelf libdwfl; do
         mkdir -p "$elfutils/$folder"
