@@ -7,7 +7,8 @@ if(HEAPLINE_VENDOR)
   file(GLOB sources ${elfutils}/libelf/*.c ${elfutils}/libdw/*.c)
   add_library(hl_vendor_dwarf STATIC ${sources} ${elfutils}/lib/crc32.c ${elfutils}/lib/next_prime.c
     ${elfutils}/libdwelf/dwelf_dwarf_gnu_debugaltlink.c ${elfutils}/libebl/eblclosebackend.c)
-  target_compile_options(hl_vendor_dwarf PRIVATE -w -std=gnu99)
+  target_compile_options(hl_vendor_dwarf PRIVATE -w)
+  set_target_properties(hl_vendor_dwarf PROPERTIES C_EXTENSIONS ON)
   target_compile_definitions(hl_vendor_dwarf PRIVATE _GNU_SOURCE HAVE_CONFIG_H)
   target_include_directories(hl_vendor_dwarf SYSTEM PRIVATE ${elfutils} ${elfutils}/lib ${elfutils}/libelf ${elfutils}/libdw
     ${elfutils}/libebl ${elfutils}/libasm ${elfutils}/libdwelf ${elfutils}/libdwfl PUBLIC ${HEAPLINE_VENDOR}/include)
