@@ -9,7 +9,6 @@
 #include "dwarf_walk.h"
 #include "object.h"
 
-#include <dlfcn.h>
 #include <dwarf.h>
 #include <stdio.h>
 #include <stdlib.h>
