@@ -2,11 +2,15 @@
 """What one event costs: nanoseconds in the program and in the collector, and instructions in the program.
 
     python3 bench/microbench.py [--rounds 5] [--instructions]
+    python3 bench/microbench.py --stacks
 
 An event is an allocation or a free, so a malloc and its free are two, and so are an object and its end. Nanoseconds in the
 program are the program's own measurement of its loop, plain and recorded in turn, best of the rounds; the collector's are
 its CPU time divided by the events it took. Instructions come from callgrind (valgrind), plain and recorded, and do not
 depend on how busy the machine is; they need `valgrind`, and a minute a row.
+
+With --stacks: what the native stack of an allocation costs, by depth and by how many frames are new, beside libgcc's
+backtrace() and libunwind's unw_backtrace() (when libunwind8 is installed). "added" is the whole event and its free.
 """
 
 import argparse
@@ -139,19 +143,48 @@ def instructions(context, environment):
     return rows
 
 
+def stacks(context, count, environment):
+    """Rows of bench/native/stacks.c, plain and recorded in turn, the best of each; and the price of a frame."""
+    program, best = str(workloads.WORK / "stacks"), {}
+    for _ in range(count):
+        for recorded in (False, True):
+            with tempfile.TemporaryDirectory(dir=workloads.WORK) as folder:
+                argv = [program, "1000000"]
+                argv = recorded_command(context, folder, "--malloc-only", argv) if recorded else argv
+                done = subprocess.run(argv, env=environment, capture_output=True, text=True, check=True)
+            for line in done.stdout.splitlines():
+                row = json.loads(line) if line.startswith("{") else {}
+                key = (row.pop("frames"), row.pop("new")) if row else None
+                figures = {"recorded_ns": row["allocate_ns"]} if row and recorded else row
+                kept = best.setdefault(key, {}) if row else {}
+                for name, value in figures.items():
+                    kept[name] = min(value, kept.get(name, value))
+    rows = [["frames, new ones", "added, ns", "backtrace, ns", "unw_backtrace, ns"]]
+    added = {key: row["recorded_ns"] - row["allocate_ns"] for key, row in best.items()}
+    for key, row in best.items():
+        cells = ["%.1f" % row[name] if name in row else "–" for name in ("backtrace_ns", "libunwind_ns")]
+        rows.append(["%d, %d" % key, "%.1f" % added[key], *cells])
+    rows.append(["a frame that is as it was", "%.2f" % ((added[60, 0] - added[10, 0]) / 50), "–", "–"])
+    rows.append(["the same, behind 2 new ones", "%.2f" % ((added[60, 2] - added[10, 2]) / 50), "–", "–"])
+    rows.append(["a new frame", "%.1f" % ((added[30, 5] - added[30, 2]) / 3), "–", "–"])
+    return rows
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--python", default=default_python())
     parser.add_argument("--heapline", default=str(BENCH.parent / "build" / "release" / "heapline"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--instructions", action="store_true", help="count instructions too (valgrind)")
+    parser.add_argument("--stacks", action="store_true", help="only what native stacks cost")
     parser.add_argument("--name", help="of the file in bench/results; default: nothing is written")
     options = parser.parse_args()
     workloads.build_native()
     context = tools.context(os.path.abspath(options.python), os.path.abspath(options.heapline))
     measure.become_subreaper()
     environment = rounds.clean_environment()
-    parts = [nanoseconds(context, options.rounds, environment)]
+    cases = stacks if options.stacks else nanoseconds
+    parts = [cases(context, options.rounds, environment)]
     if options.instructions:
         parts.append(instructions(context, environment))
     text = "\n\n".join(tables.as_markdown(rows) for rows in parts)

@@ -83,6 +83,8 @@ def short(tool):
     names = {
         "heapline --malloc-only": "heapline malloc",
         "heapline": "heapline objects",
+        "heapline --native --malloc-only": "hl. native malloc",
+        "heapline --native": "hl. native objects",
         "memray": "memray",
         "memray --trace-python-allocators": "memray objects",
         "memray --aggregate": "memray aggr.",

@@ -137,6 +137,21 @@ TOOLS = [
         file="out.heapline",
         report=lambda context, file: [context.heapline, "stats", file],
     ),
+    Tool(
+        "heapline --native --malloc-only",
+        heapline("--native", "--malloc-only"),
+        heapline_version,
+        file="out.heapline",
+        report=lambda context, file: [context.heapline, "stats", file],
+    ),
+    Tool(
+        "heapline --native",
+        heapline("--native"),
+        heapline_version,
+        level="objects",
+        file="out.heapline",
+        report=lambda context, file: [context.heapline, "stats", file],
+    ),
     Tool("memray", memray(), package("memray"), file="out.bin", report=memray_report("stats")),
     Tool(
         "memray --trace-python-allocators",
@@ -146,6 +161,7 @@ TOOLS = [
         file="out.bin",
         report=memray_report("stats"),
     ),
+    Tool("memray --native", memray("--native"), package("memray"), file="out.bin", report=memray_report("stats")),
     Tool(
         "memray --aggregate", memray("--aggregate"), package("memray"), file="out.bin", report=memray_report("summary")
     ),
