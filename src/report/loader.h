@@ -1,5 +1,5 @@
 /*
- * loader.h - a model while it is loaded: what model.c and yours.c share, and nobody else.
+ * loader.h - a model while it is loaded: what model.c, natives.c and yours.c share, and nobody else.
  */
 #ifndef HL_REPORT_LOADER_H
 #define HL_REPORT_LOADER_H
