@@ -49,7 +49,7 @@ static _Unwind_Reason_Code take(struct _Unwind_Context *context, void *data)
 static __attribute__((noinline)) void walk(walked *w)
 {
     uint64_t *frame = __builtin_frame_address(0);
-    hl_unwound at = {.at = {.pc = frame[1], .sp = (uint64_t)(frame + 2), .fp = frame[0]}};
+    hl_unwound at = {.at = {.pc = frame[1], .sp = (uint64_t)__builtin_dwarf_cfa(), .fp = frame[0]}};
     w->n = 0;
     if (at.at.sp < stack.low || at.at.sp >= stack.high) {
         if (!hl_unwind_stack(at.at.sp, &stack))
@@ -138,7 +138,7 @@ __attribute__((visibility("default"))) void *malloc(size_t bytes)
     int error = errno;
     if (!inside && ++calls % every == 0) {
         inside = true;
-        check((uint64_t)__builtin_frame_address(0) + 16);
+        check((uint64_t)__builtin_dwarf_cfa());
         inside = false;
     }
     errno = error;
