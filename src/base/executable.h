@@ -16,6 +16,6 @@ typedef struct hl_unfit {
 hl_unfit hl_executable_unfit(int fd);
 
 /* The same of a path; of a script it is the interpreter that its first line names. */
-hl_unfit hl_executable_path_unfit(const char *path);
+hl_unfit hl_executable_path_unfit(const char *file);
 
 #endif

@@ -110,7 +110,8 @@ static uint32_t touch(lightening *l, const uint32_t *rows, uint32_t count)
             node = tree->node[node].parent;
         }
     }
-    qsort(l->touched, touched, sizeof *l->touched, by_number);
+    if (touched)
+        qsort(l->touched, touched, sizeof *l->touched, by_number);
     return touched;
 }
 

@@ -13,8 +13,7 @@
 
 typedef struct naming {
     hl_dictionary *d;
-    const hl_nameless *places; /* of one object */
-    size_t named;
+    hl_nameless *places; /* of one object; `frame` becomes 0 when it has a name */
     int error;
 } naming;
 
@@ -46,6 +45,8 @@ static void name(void *context, size_t index, const hl_native_frame *frames, siz
     hl_dictionary *d = now->d;
     uint32_t id = now->places[index].frame, caller = 0, module = d->frames.row[id - 1].module;
     hl_frame frame;
+    if (n == 1 && !frames[0].line && strstr(frames[0].function, "+0x"))
+        return; /* nothing is known: it has that name already, and may get another if this was a call that was stopped */
     for (size_t i = n; i-- > 1 && !now->error;) { /* what the innermost was inlined into */
         now->error = frame_of(d, &frames[i], module, caller, &frame);
         hl_frame *row = now->error ? NULL : HL_ROWS_ADD(d->frames);
@@ -64,7 +65,7 @@ static void name(void *context, size_t index, const hl_native_frame *frames, siz
     }
     *renamed = id;
     d->frames.row[id - 1] = frame;
-    now->named++;
+    now->places[index].frame = 0;
 }
 
 static int by_place(const void *a, const void *b)
@@ -96,10 +97,10 @@ int hl_dictionary_name_natives(hl_dictionary *d, hl_symbols *symbols)
         free(path);
         free(build_id);
         error = now.error;
-        if (result == -ECANCELED) { /* this object's places stay for the next time, with those behind it */
-            memmove(all + left, all + done, (n - done) * sizeof *all);
-            left += n - done;
-            done = n;
+        if (result == -ECANCELED) { /* what has no name stays for the next time, with the objects behind */
+            for (size_t i = done; i < n; i++)
+                if (all[i].frame)
+                    all[left++] = all[i];
             break;
         }
         done = end;

@@ -52,8 +52,8 @@ int hl_group_by_allocator(const hl_view *view, hl_groups *g)
             return -ENOMEM;
         add_stat(to, view, i);
     }
-    if (g->n)
-        qsort(g->at, g->n, sizeof *g->at, heavier_group);
+    if (g->at && g->n)
+        qsort(g->at, g->n, sizeof *g->at, heavier_group); // NOLINT(clang-analyzer-core.NonNullParamChecker): counted
     return 0;
 }
 
@@ -73,7 +73,7 @@ int hl_group_by_thread(const hl_view *view, hl_groups *g)
         if (g->at[i].allocated.blocks || g->at[i].weight.bytes)
             g->at[g->n++] = g->at[i];
     if (g->n)
-        qsort(g->at, g->n, sizeof *g->at, heavier_group);
+        qsort(g->at, g->n, sizeof *g->at, heavier_group); // NOLINT(clang-analyzer-core.NonNullParamChecker): counted
     return 0;
 }
 
@@ -146,7 +146,7 @@ int hl_group_by_module(const hl_view *view, hl_groups *g)
             g->at[kept++] = g->at[i];
     g->n = kept;
     if (g->n)
-        qsort(g->at, g->n, sizeof *g->at, heavier_group);
+        qsort(g->at, g->n, sizeof *g->at, heavier_group); // NOLINT(clang-analyzer-core.NonNullParamChecker): counted
     return 0;
 }
 
@@ -221,6 +221,6 @@ int hl_group_by_library(const hl_view *view, hl_groups *g)
         if (g->at[i].allocated.blocks || g->at[i].weight.bytes)
             g->at[g->n++] = g->at[i];
     if (g->n)
-        qsort(g->at, g->n, sizeof *g->at, heavier_group);
+        qsort(g->at, g->n, sizeof *g->at, heavier_group); // NOLINT(clang-analyzer-core.NonNullParamChecker): counted
     return error;
 }

@@ -428,7 +428,7 @@ static void summarise(hl_model *m)
             only = p;
         }
     }
-    if (m->recorded == 1) { /* then its own peak is exact */
+    if (only && m->recorded == 1) { /* then its own peak is exact */
         m->peak = m->peak_bound = only->peak;
         m->peak_ns = only->peak_ns;
         m->peak_blocks = only->peak_blocks;

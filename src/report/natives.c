@@ -163,7 +163,7 @@ int hl_arrange_stacks(loader *l)
                         : "--native-only: no native frame is in it (heapline run --native records them)");
         return -ENOENT;
     }
-    uint32_t *moved = calloc(m->stacks.n, sizeof *moved);
+    uint32_t *moved = calloc((size_t)m->stacks.n + 1, sizeof *moved);
     arranging a = {0};
     int error = moved ? 0 : -ENOMEM;
     for (uint32_t i = 0; i < m->stacks.n && !error; i++) {

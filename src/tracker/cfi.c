@@ -460,7 +460,7 @@ bool hl_cfi_find(const hl_cfi *cfi, uint64_t pc, hl_cfi_row *row)
 
 static bool load(const hl_cfi_stack *stack, uint64_t address, uint64_t *value)
 {
-    if (address < stack->low || address > stack->high - sizeof *value || address % sizeof *value)
+    if (!address || address < stack->low || address > stack->high - sizeof *value || address % sizeof *value)
         return false;
     memcpy(value, (const void *)address, sizeof *value);
     return true;

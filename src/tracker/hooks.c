@@ -83,7 +83,8 @@ HL_EXPORT void *realloc(void *old, size_t bytes)
     return p;
 }
 
-void *reallocarray(void *old, size_t count, size_t size); /* declared by glibc since 2.26 */
+/* glibc declares it since 2.26 only. */
+void *reallocarray(void *old, size_t count, size_t size); // NOLINT(readability-redundant-declaration)
 HL_EXPORT void *reallocarray(void *old, size_t count, size_t size)
 {
     size_t bytes;

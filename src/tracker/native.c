@@ -287,7 +287,7 @@ static void begin_loops(loops *l, hl_wire_writer *w, const hl_native_memory *mem
 
 static HL_ALWAYS int64_t loop_begin(const loops *l)
 {
-    int64_t from = l->top - (int64_t)l->frames[l->top].loop;
+    int64_t from = l->top - (int64_t)l->frames[l->top].loop; /* NOLINT(clang-analyzer-core.NullDereference): top >= 0 */
     return from < 0 ? 0 : from;
 }
 
@@ -304,7 +304,7 @@ static HL_ALWAYS bool is_loop(loops *l, uint64_t pc, uint64_t sp, uint64_t end)
             l->record = HL_AT(uint64_t, l->record, L->loops_next);
         if (l->record - sp >= end - sp)
             return false;
-        l->record = HL_AT(uint64_t, l->record, L->loops_next);
+        l->record = HL_AT(uint64_t, l->record, L->loops_next); // NOLINT(clang-analyzer-core.NullDereference): not NULL
         return true;
     }
     return pc - hl_native.loop_from < hl_native.loop_bytes;

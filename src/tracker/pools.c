@@ -18,6 +18,7 @@ static const uint64_t LEAST_BYTES = 16 << 20;
 static const char *hexadecimal(const char *at, uintptr_t *value)
 {
     for (*value = 0;; at++) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): the system call has filled it */
         unsigned digit = *at >= '0' && *at <= '9' ? (unsigned)(*at - '0') : (unsigned)(*at - 'a') + 10;
         if (digit > 15)
             return at;
@@ -74,7 +75,7 @@ static void tell(hl_wire_writer *w, const char *name, uint64_t bytes)
     char text[sizeof bytes + NAME_BYTES];
     size_t n = strlen(name);
     memcpy(text, &bytes, sizeof bytes);
-    memcpy(text + sizeof bytes, name, n);
+    memcpy(text + sizeof bytes, name, n); /* NOLINT(bugprone-not-null-terminated-result): its length is told */
     hl_put_text(w, HL_TEXT_POOL, text, sizeof bytes + n);
 }
 

@@ -59,7 +59,8 @@ typedef struct hl_remembered {
     char *cut;     /* what the outermost remembered frame was called by; NULL: it is the outermost of all */
     char *own;     /* this thread's state, where the current state is a global variable */
     uint64_t self; /* pthread_self() */
-    uint32_t same;    /* frames, from the outermost, that the last walk found to be the same activations as the walk before;
+    uint32_t
+        same; /* frames, from the outermost, that the last walk found to be the same activations as the walk before;
                          a walk that leaves it as it was: all. For native.c */
     uint32_t walks; /* native.c's */
     uint64_t spare[2];

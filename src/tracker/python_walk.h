@@ -121,7 +121,6 @@ static HL_ALWAYS void hl_walk_learn_code(hl_frame *r, char *code, uint32_t versi
         uint64_t *copies = __atomic_load_n(&HL_AT(uint64_t *, code, L.tlbc), __ATOMIC_ACQUIRE); /* count, addresses */
         uint64_t own = r->copy && copies && r->copy < copies[0] ? copies[1 + r->copy] : start;
         r->to_shared = (int64_t)(start - own);
-        start = own;
     }
     r->first = (uint32_t)(L.bytecode + 2 * (uint32_t)HL_AT(int32_t, code, L.first_traceable));
     r->markable = HL_AT(uint32_t, code, L.flags) & 1; /* CO_OPTIMIZED */

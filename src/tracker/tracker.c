@@ -205,7 +205,7 @@ static hl_session *map_session(const char *locator)
 /* Pids there are not those that the collector sees: it would watch some other process. */
 static bool is_in_other_pid_namespace(const hl_session *s)
 {
-    struct stat own;
+    struct stat own = {0};
     return s->pid_namespace &&
            hl_os_call(SYS_newfstatat, AT_FDCWD, (long)"/proc/self/ns/pid", (long)&own, 0, 0, 0) == 0 &&
            own.st_ino != s->pid_namespace;

@@ -323,7 +323,7 @@ static bool holds(const char *line, const char *to, uint64_t address, hl_cfi_sta
 bool hl_unwind_stack(uint64_t sp, hl_cfi_stack *stack)
 {
     enum { MAIN_GAP = 128 << 20 }; /* the kernel maps nothing else there, and lets the stack grow into it */
-    char buffer[1024];
+    char buffer[1024] = "";
     size_t have = 0;
     bool found = false, is_main = false;
     long fd = hl_os_call(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC, 0, 0, 0);

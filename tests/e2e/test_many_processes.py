@@ -50,7 +50,9 @@ def test_forty_pythons_stay_within_bounds(heapline):
             row["peak"],
         )
         assert row["lost"] == 0
-    assert profile.value("SELECT sum(tree_peak) FROM stat") == profile.value("SELECT value FROM meta WHERE key = 'peak'")
+    assert profile.value("SELECT sum(tree_peak) FROM stat") == profile.value(
+        "SELECT value FROM meta WHERE key = 'peak'"
+    )
 
     # What is heavy in its process has its line, in each of them.
     kept = profile.sql(

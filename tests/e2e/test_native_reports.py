@@ -89,7 +89,10 @@ def test_a_leak_in_c_has_its_line_and_the_python_line_that_called_it(heapline, e
     native_only = profile.table("--leaks", "--native-only")
     assert names(native_only[0])[:3] == ["make_node", "grow", "leak"] and native_only[0]["bytes"] == 5_000_000
     assert all(frame["native"] for row in native_only for frame in row["stack"])
-    totals = {option: profile.json("table", *option.split())["total_bytes"] for option in ("", "--python-only", "--native-only")}
+    totals = {
+        option: profile.json("table", *option.split())["total_bytes"]
+        for option in ("", "--python-only", "--native-only")
+    }
     assert len(set(totals.values())) == 1, totals
 
 
@@ -155,7 +158,9 @@ def test_numpy_is_named_as_the_library(heapline, each_python):
     libraries = profile.stats()["libraries"]
     assert sum(row["bytes"] for row in libraries if "_multiarray_umath" in row["name"]) >= 16_000_000, libraries
     assert sum(row["bytes"] for row in profile.table() if row["function"] == "work" and row["line"] == 4) >= 16_000_000
-    assert any(row["bytes"] >= 16_000_000 and "_multiarray_umath" in row["module"] for row in profile.table("--native-only"))
+    assert any(
+        row["bytes"] >= 16_000_000 and "_multiarray_umath" in row["module"] for row in profile.table("--native-only")
+    )
 
 
 # --------------------------------------------------------------------------------------------------- a profile by hand
@@ -200,7 +205,14 @@ def report(heapline, *words, width=80, utf8=True):
 
 @pytest.mark.parametrize("width", [40, 80, 200])
 def test_trees_fit_and_mark_native_frames(heapline, merged, width):
-    for words in (["tree"], ["tree", "--leaf"], ["table", "--leaf"], ["summary", "--leaf"], ["stats"], ["tree", "--native-only"]):
+    for words in (
+        ["tree"],
+        ["tree", "--leaf"],
+        ["table", "--leaf"],
+        ["summary", "--leaf"],
+        ["stats"],
+        ["tree", "--native-only"],
+    ):
         text = report(heapline, *words, merged, width=width)
         if width > 40:
             assert max(map(len, text.splitlines())) <= width, text
@@ -214,10 +226,14 @@ def test_trees_fit_and_mark_native_frames(heapline, merged, width):
 
 
 def test_files_of_one_name_have_different_labels(heapline, merged):
-    text = report(heapline, "table", "--leaf", merged, width=200) + report(heapline, "tree", "--leaf", merged, width=200)
+    text = report(heapline, "table", "--leaf", merged, width=200) + report(
+        heapline, "tree", "--leaf", merged, width=200
+    )
     assert "build/../Objects/list.c:70" in text and "other/Objects/list.c:7" in text, text
     assert "malloc/malloc.c:3300" in text, text
-    libraries = {row["name"]: row["bytes"] for row in json.loads(report(heapline, "stats", merged, "--json"))["libraries"]}
+    libraries = {
+        row["name"]: row["bytes"] for row in json.loads(report(heapline, "stats", merged, "--json"))["libraries"]
+    }
     assert libraries == {"usr/lib/libmade.so.1": 30 * MB, "opt/lib/libmade.so.1": 10 * MB, "(no native frame)": 2 * MB}
 
 

@@ -120,20 +120,20 @@ static __attribute__((noinline)) void check(uint64_t caller_sp)
     }
 }
 
-__attribute__((visibility("default"))) void *malloc(size_t bytes)
+__attribute__((visibility("default"))) void *malloc(size_t size)
 {
     static _Atomic bool finding;
     if (!real_malloc) {
         static char early[4096];
         static _Atomic size_t used;
         if (atomic_exchange(&finding, true)) {
-            size_t at = atomic_fetch_add(&used, (bytes + 15) & ~(size_t)15);
-            return at + bytes <= sizeof early ? early + at : NULL;
+            size_t at = atomic_fetch_add(&used, (size + 15) & ~(size_t)15);
+            return at + size <= sizeof early ? early + at : NULL;
         }
         *(void **)&real_malloc = dlsym(RTLD_NEXT, "malloc");
         hl_unwind_start();
-        if (getenv("UNWINDCHECK_EVERY"))
-            every = strtoul(getenv("UNWINDCHECK_EVERY"), NULL, 10);
+        const char *said = getenv("UNWINDCHECK_EVERY");
+        every = said ? strtoul(said, NULL, 10) : every;
     }
     int error = errno;
     if (!inside && ++calls % every == 0) {
@@ -142,7 +142,7 @@ __attribute__((visibility("default"))) void *malloc(size_t bytes)
         inside = false;
     }
     errno = error;
-    return real_malloc(bytes);
+    return real_malloc(size);
 }
 
 __attribute__((destructor)) static void report(void)

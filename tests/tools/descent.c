@@ -273,7 +273,6 @@ static void child_in_turn(void)
     if (next(4) == 0) {
         make_words(who);
         pid_t pid;
-        extern char **environ;
         if (posix_spawn(&pid, program, NULL, NULL, words, environ))
             _exit(95);
         k->life[who].pid = pid;
