@@ -22,6 +22,7 @@ hl_native_data hl_native;
 
 enum {
     FIRST_BYTES = 48 << 10,
+    STACKS_KNOWN = 4,
     MOST_FRAMES = 1 << 14,
     MOST_MAPPED = 16 << 20, /* bytes, of all threads together */
 };
@@ -49,10 +50,12 @@ struct hl_native_memory { /* opaque to ring.h */
     uint32_t depth, room;
     uint32_t generation; /* of loaded objects, when the stack was remembered */
     stack_end end;
-    uint64_t end_pc;      /* of the frame that could not be followed */
-    uint64_t python_node; /* of the Python stack, and whether it had frames left over */
-    uint64_t base;        /* the node that the outermost frame is called by */
-    hl_cfi_stack stack;
+    uint64_t end_pc;                  /* of the frame that could not be followed */
+    uint64_t python_node;             /* of the Python stack, and whether it had frames left over */
+    uint64_t base;                    /* the node that the outermost frame is called by */
+    hl_cfi_stack stack;               /* the present one */
+    hl_cfi_stack known[STACKS_KNOWN]; /* it, and others that this thread has been on: handlers', coroutines' */
+    uint32_t next_known;
     uint64_t bytes; /* of this mapping */
     uint32_t walks; /* what hl_remembered.walks was */
     uint32_t epoch; /* of the twigs: another one whenever the running Python frame is another */
@@ -123,6 +126,7 @@ static HL_COLD hl_native_memory *grow(hl_wire_writer *w, hl_native_memory *old, 
         return NULL;
     memcpy(memory->fresh, old->fresh, n * sizeof *memory->fresh);
     memory->stack = old->stack;
+    memcpy(memory->known, old->known, sizeof memory->known);
     memory->walks = old->walks;
     memory->epoch = old->epoch + 1;
     hl_writer_private_of(w)->native = memory;
@@ -136,6 +140,36 @@ void hl_native_thread_ended(hl_wire_writer *w)
     hl_writer_private_of(w)->native = NULL;
     if (memory && w != hl_tracker.shared)
         unmap(memory);
+}
+
+/* -------------------------------------------------------------------------------------------------------- stacks */
+
+static bool is_on(const hl_cfi_stack *stack, uint64_t sp) { return sp >= stack->low && sp < stack->high; }
+
+/* The stack that `sp` is on. One where nothing may be read, when it is not known. */
+static HL_COLD hl_cfi_stack stack_of(hl_native_memory *memory, uint64_t sp)
+{
+    for (int i = 0; i < STACKS_KNOWN; i++) {
+        if (is_on(&memory->known[i], sp))
+            return memory->known[i];
+    }
+    hl_cfi_stack found;
+    if (!hl_unwind_stack(sp, &found))
+        return (hl_cfi_stack){sp, sp};
+    memory->known[memory->next_known++ % STACKS_KNOWN] = found;
+    return found;
+}
+
+void hl_native_unmapped(uint64_t from, uint64_t bytes)
+{
+    hl_wire_writer *w = (hl_wire_writer *)((uintptr_t)hl_self & hl_tracker.live.on);
+    hl_native_memory *memory = hl_native.on && w && w != &hl_tracker.no_writer ? hl_writer_private_of(w)->native : NULL;
+    if (!memory)
+        return;
+    for (int i = 0; i < STACKS_KNOWN; i++) {
+        if (from < memory->known[i].high && memory->known[i].low < from + bytes)
+            memory->known[i] = memory->stack = (hl_cfi_stack){0}; /* it is asked for again */
+    }
 }
 
 /* ---------------------------------------------------------------------------------------------------------- walk */
@@ -196,6 +230,7 @@ static HL_ALWAYS meeting meet(const hl_native_memory *memory, const hl_unwound *
 typedef struct walk {
     hl_native_memory *memory;
     uint32_t kept, fresh;
+    bool crossed;  /* it is on two stacks: not to be compared with */
     uint32_t same; /* of the remembered Python frames, from the outermost: the same activations */
     stack_end end;
     uint64_t end_pc;
@@ -242,12 +277,9 @@ static void walk_native(hl_wire_writer *w, hl_native_memory *memory, hl_unwound 
         };
         if (met == BEHIND)
             break;
-        if (HL_UNLIKELY(at.at.sp < stack.low || at.at.sp >= stack.high)) {
-            crossed = true; /* a handler's own stack has been left */
-            if (!hl_unwind_stack(at.at.sp, &stack)) {
-                result->end = END_BROKEN;
-                break;
-            }
+        if (HL_UNLIKELY(!is_on(&stack, at.at.sp))) { /* a handler's own stack has been left */
+            crossed = true;
+            stack = stack_of(memory, at.at.sp);
         }
         if (!hl_unwind_step(&at, &stack, &broken)) {
             result->end = broken ? END_BROKEN : END_OUTERMOST;
@@ -256,8 +288,7 @@ static void walk_native(hl_wire_writer *w, hl_native_memory *memory, hl_unwound 
         }
         memory->fresh[n - 1].by_fp = at.by_fp;
     }
-    if (crossed)
-        memory->stack = (hl_cfi_stack){0}; /* not to be compared with */
+    result->crossed = crossed;
     result->memory = memory;
     result->fresh = n;
 }
@@ -424,7 +455,7 @@ static uint64_t merge(hl_wire_writer *w, const walk *walked, uint64_t python_nod
     memory->end_pc = walked->end_pc;
     memory->python_node = python_node;
     atomic_signal_fence(memory_order_seq_cst);
-    memory->depth = memory->stack.high ? depth : 0;
+    memory->depth = walked->crossed ? 0 : depth;
     return depth ? parent : memory->base;
 }
 
@@ -508,10 +539,9 @@ static uint64_t walk_merged(hl_wire_writer *w, bool epoch_changed)
     if (HL_UNLIKELY(!memory))
         return python_alone(w, python_node);
     hl_unwound at = {.at = {.pc = frame[1], .sp = (uint64_t)__builtin_dwarf_cfa(), .fp = frame[0]}};
-    if (HL_UNLIKELY(at.at.sp < memory->stack.low || at.at.sp >= memory->stack.high)) {
+    if (HL_UNLIKELY(!is_on(&memory->stack, at.at.sp))) {
         memory->depth = 0;
-        if (!hl_unwind_stack(at.at.sp, &memory->stack))
-            memory->stack = (hl_cfi_stack){at.at.sp, at.at.sp}; /* nothing is read, then */
+        memory->stack = stack_of(memory, at.at.sp);
     }
     bool broken = false, more = true;
     while (more && at.at.pc - hl_native.own_from < hl_native.own_bytes)

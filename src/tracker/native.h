@@ -43,6 +43,9 @@ void hl_native_join(void);
 /* Where the interpreter's loop is, for versions that do not tell where each activation of it stands. */
 void hl_native_set_loop(const void *function);
 
+/* Called in the hook of munmap, before the call. */
+void hl_native_unmapped(uint64_t from, uint64_t bytes);
+
 /* Gives back what is remembered for a writer whose thread ends. */
 void hl_native_thread_ended(hl_wire_writer *w);
 
