@@ -179,9 +179,10 @@ void hl_rows_mark_dirty(hl_rows *rows, uint32_t row)
 
 /* ------------------------------------------------------------------------------------------------------ histograms */
 
+/* NULL before the first list of any row. */
 static hl_bucket *list_of(const hl_rows *rows, const hl_row *row)
 {
-    return &rows->bucket[(size_t)row->more * HL_BUCKET_UNIT];
+    return rows->bucket ? &rows->bucket[(size_t)row->more * HL_BUCKET_UNIT] : NULL;
 }
 
 static void give_list(hl_rows *rows, hl_row *row)

@@ -191,9 +191,9 @@ static bool make_shown(shown *s, int32_t last)
     return s->flag != NULL;
 }
 
-static void show_range(shown *s, int32_t from, int32_t to)
+static void show_range(shown *s, int64_t from, int64_t to)
 {
-    for (int32_t i = from < 1 ? 1 : from; i <= to && i <= s->last; i++)
+    for (int64_t i = from < 1 ? 1 : from; i <= to && i <= s->last; i++)
         s->flag[i] = 1;
 }
 
@@ -256,7 +256,7 @@ static void choose_lines(hl_report *r, const lines *l, uint32_t file, shown *s)
     for (uint32_t i = 0; i < l->n; i++)
         if (l->row[i].file == file && (named ? !is_empty(&l->row[i].own) || l->row[i].own.below
                                              : !r->name_count && matters(&l->row[i].own, &l->total)))
-            show_range(s, l->row[i].line - CONTEXT, l->row[i].line + CONTEXT);
+            show_range(s, (int64_t)l->row[i].line - CONTEXT, (int64_t)l->row[i].line + CONTEXT);
     for (uint32_t i = 0; i < m->frames.n; i++) { /* the def lines of what is shown */
         const hl_model_frame *frame = &m->frames.row[i];
         if (file_of(m, frame->function) != file || frame->line < 1 || frame->line > s->last ||
