@@ -122,6 +122,8 @@ static int weigh_temporary(hl_view *view, unsigned buckets, char *why, size_t wh
         if (row == HL_NO_ROW || !hl_view_takes(view, &m->stats.row[row]))
             continue;
         const unsigned char *at = sqlite3_column_blob(blobs, 1);
+        if (!at) /* an empty one */
+            continue;
         const unsigned char *end = at + sqlite3_column_bytes(blobs, 1);
         uint64_t count, bytes;
         for (unsigned i = 0; i < buckets && next_varint(&at, end, &count) && next_varint(&at, end, &bytes); i++) {
@@ -293,6 +295,8 @@ int hl_view_sizes(const hl_view *view, uint64_t buckets[HL_SIZE_BUCKETS])
         if (row == HL_NO_ROW || !hl_view_takes(view, &m->stats.row[row]))
             continue;
         const unsigned char *at = sqlite3_column_blob(blobs, 1);
+        if (!at) /* an empty one */
+            continue;
         const unsigned char *end = at + sqlite3_column_bytes(blobs, 1);
         uint64_t bucket, count;
         while (next_varint(&at, end, &bucket) && next_varint(&at, end, &count))
