@@ -431,6 +431,13 @@ static uint64_t merge(hl_wire_writer *w, const walk *walked, uint64_t python_nod
     begin_loops(&l, w, memory, python_node);
     bool stopped;
     uint32_t first = find_loops(&l, memory, depth, kept, walked->same, &stopped);
+    /* A node is announced below one that the collector knows: what has been forgotten is announced again. */
+    while (first > 0 && !hl_node_is_known(memory->frames[first - 1].node))
+        first--;
+    if (first == 0 && stopped) {
+        begin_loops(&l, w, memory, python_node);
+        find_loops(&l, memory, depth, 0, 0, &stopped);
+    }
     if (!stopped) {
         uint64_t base = base_of(w, &l, walked);
         first = base == memory->base ? first : 0;
