@@ -68,8 +68,8 @@ def test_a_small_child_of_a_large_parent_is_small(heapline):
 def test_memory_that_is_touched_without_an_event_is_sampled(heapline):
     """One allocation, touched over two seconds without another: RSS follows."""
     code = """
-    import time
-    block = bytearray(200 << 20)
+    import mmap, time
+    block = mmap.mmap(-1, 200 << 20, mmap.MAP_PRIVATE)  # a bytearray would be touched by being made
     page = b"x"
     for i in range(20):
         time.sleep(0.1)
