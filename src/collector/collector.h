@@ -3,7 +3,8 @@
  *
  * One thread reads rings, keeps live blocks, call tree, totals, peak and timeline, and samples RSS at each tick. A second
  * thread applies batches to the profile and publishes it, so that writing never stalls the rings. Both start with all
- * signals blocked. Memory: 64 MiB and 40 bytes a live block.
+ * signals blocked. Memory: some 20 MiB and 40 bytes a live block; up to
+ * 150 MiB more where stacks or processes are so many that they are folded (docs/architecture.md, "Bounds").
  */
 #ifndef HL_COLLECTOR_COLLECTOR_H
 #define HL_COLLECTOR_COLLECTOR_H
