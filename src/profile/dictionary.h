@@ -73,9 +73,6 @@ int hl_dictionary_add_node(hl_dictionary *d, const hl_batch_node *node);
 int hl_dictionary_function(hl_dictionary *d, hl_text file, hl_text name, int32_t first_line, uint32_t *id);
 /* Room for a text that lives as long as the dictionary; null: no memory. */
 char *hl_dictionary_room(hl_dictionary *d, size_t bytes);
-/* Names native frames. What `symbols` could not look up before it was stopped is looked up the next time. */
-struct hl_symbols;
-int hl_dictionary_name_natives(hl_dictionary *d, struct hl_symbols *symbols);
 /* The stack that shows `node`; the root for a node never seen, so that no bytes get lost. */
 uint32_t hl_dictionary_stack_of(const hl_dictionary *d, uint32_t node);
 

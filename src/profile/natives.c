@@ -4,12 +4,13 @@
  * A frame keeps its id and its place in the stacks; its row changes, and it may get a chain of callers. So names may come
  * any time after the frame, and a profile written before shows the place in the object instead.
  */
-#include "dictionary.h"
 #include "symbols.h"
+#include "writer.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 typedef struct naming {
     hl_dictionary *d;
@@ -77,7 +78,8 @@ static int by_place(const void *a, const void *b)
 
 static char *terminated(hl_text text) { return text.at ? strndup(text.at, text.bytes) : strdup(""); }
 
-int hl_dictionary_name_natives(hl_dictionary *d, hl_symbols *symbols)
+/* What could not be looked up before `symbols` was stopped is looked up the next time. */
+static int name_all(hl_dictionary *d, hl_symbols *symbols)
 {
     size_t n = d->nameless.n, done = 0, left = 0;
     hl_nameless *all = d->nameless.row;
@@ -109,4 +111,29 @@ int hl_dictionary_name_natives(hl_dictionary *d, hl_symbols *symbols)
         d->nameless.n = left;
     free(offsets);
     return error;
+}
+
+static uint64_t monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static bool is_time_up(void *context) { return monotonic_ns() > ((hl_profile_writer *)context)->symbols_until_ns; }
+
+int hl_writer_name_natives(hl_profile_writer *w, bool final)
+{
+    enum { WHILE_RUNNING_MS = 300, AT_THE_END_MS = 60000 };
+    if (!w->dictionary.nameless.n)
+        return 0;
+    if (!w->symbols) {
+        w->symbols = hl_symbols_open(&(hl_symbols_options){
+            .began_s = (int64_t)(w->identity.start_unix_ns / 1000000000), .stop = is_time_up, .context = w});
+        if (!w->symbols)
+            return hl_writer_fail(w, -ENOMEM, "out of memory");
+    }
+    w->symbols_until_ns = monotonic_ns() + (uint64_t)(final ? AT_THE_END_MS : WHILE_RUNNING_MS) * 1000000;
+    int error = name_all(&w->dictionary, w->symbols);
+    return error ? hl_writer_fail(w, error, "out of memory") : 0;
 }

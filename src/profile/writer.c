@@ -16,7 +16,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 
 static const char *const statement_sql[WRITER_STATEMENTS] = {
     [BEGIN] = "BEGIN",
@@ -383,34 +382,6 @@ static int put_frames(hl_profile_writer *w)
     return error;
 }
 
-/* ------------------------------------------------------------------------------------------------- native names */
-
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-static bool is_time_up(void *context) { return monotonic_ns() > ((hl_profile_writer *)context)->symbols_until_ns; }
-
-/* While the program runs a checkpoint waits little; at the end everything gets its name, within reason. */
-static int name_natives(hl_profile_writer *w, bool final)
-{
-    enum { WHILE_RUNNING_MS = 300, AT_THE_END_MS = 60000 };
-    if (!w->dictionary.nameless.n)
-        return 0;
-    if (!w->symbols) {
-        w->symbols = hl_symbols_open(&(hl_symbols_options){
-            .began_s = (int64_t)(w->identity.start_unix_ns / 1000000000), .stop = is_time_up, .context = w});
-        if (!w->symbols)
-            return hl_writer_fail(w, -ENOMEM, "out of memory");
-    }
-    w->symbols_until_ns = monotonic_ns() + (uint64_t)(final ? AT_THE_END_MS : WHILE_RUNNING_MS) * 1000000;
-    int error = hl_dictionary_name_natives(&w->dictionary, w->symbols);
-    return error ? hl_writer_fail(w, error, "out of memory") : 0;
-}
-
 static int put_stacks(hl_profile_writer *w)
 {
     for (size_t i = w->stacks_written; i < w->dictionary.stacks.n; i++) {
@@ -603,7 +574,7 @@ int hl_profile_writer_apply(hl_profile_writer *w, const hl_batch *batch)
     w->error[0] = 0;
     int error = learn(w, batch);
     if (!error)
-        error = name_natives(w, batch->meta.final);
+        error = hl_writer_name_natives(w, batch->meta.final);
     if (!error)
         error = hl_writer_begin(w);
     if (!error)

@@ -71,6 +71,10 @@ int hl_writer_note(hl_profile_writer *writer, uint32_t process, const char *text
 /* Removes what publishes of killed collectors left in the profile's folder. */
 void hl_writer_remove_leftovers(const hl_profile_writer *writer);
 
+/* Looks up the names of native frames that have none yet. While the program runs a checkpoint waits little; at the end
+ * everything gets its name, within reason. */
+int hl_writer_name_natives(hl_profile_writer *writer, bool final);
+
 /* Embeds the source text of the files that matter, within the budget. What cannot be read is left out, with a note. */
 int hl_writer_embed_sources(hl_profile_writer *writer);
 

@@ -26,25 +26,13 @@ typedef struct unit_of {
     bool is_known;
 } unit_of;
 
-static size_t first_at(const uint64_t *addresses, size_t n, uint64_t address)
-{
-    size_t from = 0, to = n;
-    while (from < to) {
-        size_t middle = from + (to - from) / 2;
-        if (addresses[middle] < address)
-            from = middle + 1;
-        else
-            to = middle;
-    }
-    return from;
-}
-
 static void claim(unit_of *units, const hl_dwarf_request *r, Dwarf_Die *unit)
 {
     Dwarf_Addr base, from, to;
     ptrdiff_t next = 0;
     while ((next = dwarf_ranges(unit, next, &base, &from, &to)) > 0) {
-        for (size_t i = first_at(r->addresses, r->resolve->n, from); i < r->resolve->n && r->addresses[i] < to; i++) {
+        for (size_t i = hl_first_at(r->addresses, r->resolve->n, from); i < r->resolve->n && r->addresses[i] < to;
+             i++) {
             if (!units[i].is_known || to - from < units[i].width)
                 units[i] = (unit_of){to - from, dwarf_dieoffset(unit), true};
         }

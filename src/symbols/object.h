@@ -63,6 +63,20 @@ char *hl_debuginfod_find(const char *build_id, void (*alive)(void *), void *cont
 /* names[i]: of addresses[i] (ascending), a string in the ELF file's memory, or untouched. 0 or -ENOMEM. */
 int hl_symtab_find(Elf *elf, bool dynamic, const uint64_t *addresses, size_t n, const char **names);
 
+/* Where the first of ascending addresses lies that is not below `address`; n: none is. */
+static inline size_t hl_first_at(const uint64_t *addresses, size_t n, uint64_t address)
+{
+    size_t from = 0, to = n;
+    while (from < to) {
+        size_t middle = from + (to - from) / 2;
+        if (addresses[middle] < address)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from;
+}
+
 /* ---- dwarf.c: lines and inlined calls ---- */
 
 typedef struct hl_dwarf_request {

@@ -23,19 +23,6 @@ typedef struct hit {
     uint64_t last_start; /* the nearest symbol with a size before it, as seen at this address only */
 } hit;
 
-static size_t first_at(const uint64_t *addresses, size_t n, uint64_t address)
-{
-    size_t from = 0, to = n;
-    while (from < to) {
-        size_t middle = from + (to - from) / 2;
-        if (addresses[middle] < address)
-            from = middle + 1;
-        else
-            to = middle;
-    }
-    return from;
-}
-
 /* Of several names at one place, that which people know: global before weak before local, few underscores in front. */
 static int rank_of(const GElf_Sym *symbol, const char *name)
 {
@@ -59,7 +46,7 @@ static bool is_better(const hit *h, const GElf_Sym *symbol, int rank, const char
 static void take(hit *hits, const uint64_t *addresses, size_t n, const GElf_Sym *symbol, const char *name,
                  uint64_t section_end)
 {
-    size_t i = first_at(addresses, n, symbol->st_value);
+    size_t i = hl_first_at(addresses, n, symbol->st_value);
     if (i == n)
         return;
     if (!symbol->st_size) {

@@ -10,13 +10,11 @@
 
 #include "native_announce.h"
 #include "python.h"
-#include "python_private.h"
+#include "python_walk.h"
 #include "unwinder.h"
 
 #include <dlfcn.h>
 #include <string.h>
-
-#define HL_AT(type, base, offset) (*(type *)((char *)(base) + (offset)))
 
 hl_native_data hl_native;
 
@@ -51,7 +49,7 @@ struct hl_native_memory { /* opaque to ring.h */
     uint32_t generation; /* of loaded objects, when the stack was remembered */
     stack_end end;
     uint64_t end_pc;                  /* of the frame that could not be followed */
-    uint64_t python_node;             /* of the Python stack, and whether it had frames left over */
+    uint64_t python_node;             /* of the Python stack alone */
     uint64_t base;                    /* the node that the outermost frame is called by */
     hl_cfi_stack stack;               /* the present one */
     hl_cfi_stack known[STACKS_KNOWN]; /* it, and others that this thread has been on: handlers', coroutines' */
@@ -382,20 +380,13 @@ static uint32_t find_loops(loops *l, hl_native_memory *memory, uint32_t depth, u
     return changed;
 }
 
-static uint64_t identity_of(const hl_frame *r)
-{
-    if (hl_python.layout->form != HL_AT_POINTER)
-        return (uint64_t)r->code + r->instruction * UINT64_C(0xd6e8feb86659fd93);
-    return r->instruction + (uint64_t)r->to_shared;
-}
-
 /* Python frames [from..to) below `parent`. */
 static uint64_t add_python(hl_wire_writer *w, const hl_frame *frames, uint32_t from, uint32_t to, uint64_t parent)
 {
     for (const hl_frame *r = &frames[from], *end = &frames[to]; r < end; r++) {
         if (r->version == HL_SHIM || r->node == r->parent) /* it does not count */
             continue;
-        uint64_t node = hl_wire_mix(parent, identity_of(r), r->version);
+        uint64_t node = hl_wire_mix(parent, hl_walk_identity(r, *hl_python.layout), r->version);
         if (HL_UNLIKELY(!hl_node_is_known(node)))
             hl_python_announce_frame(w, r, node, parent);
         parent = node;

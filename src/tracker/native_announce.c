@@ -19,17 +19,14 @@ enum { MOST_ID = 64 };
 /* The build id of an object (ELF note NT_GNU_BUILD_ID), in hexadecimal; its length, 0: there is none. */
 static uint32_t build_id_of(const hl_object *object, char *to)
 {
-    const ElfW(Ehdr) *elf = (const void *)object->from;
-    if (object->to - object->from < 4096 || memcmp(elf->e_ident, ELFMAG, SELFMAG) != 0 ||
-        elf->e_phentsize != sizeof(ElfW(Phdr)) || elf->e_phoff + elf->e_phnum * sizeof(ElfW(Phdr)) > 4096)
-        return 0;
-    const ElfW(Phdr) *p = (const void *)(object->from + elf->e_phoff);
+    int count;
+    const ElfW(Phdr) *p = hl_unwind_headers(object, &count);
     uint64_t first = 0; /* the address in the file of what lies at object->from */
-    for (int i = elf->e_phnum - 1; i >= 0; i--) {
+    for (int i = count - 1; i >= 0; i--) {
         if (p[i].p_type == PT_LOAD)
             first = p[i].p_vaddr & ~UINT64_C(4095);
     }
-    for (int i = 0; i < elf->e_phnum; i++) {
+    for (int i = 0; i < count; i++) {
         if (p[i].p_type != PT_NOTE)
             continue;
         const char *at = (const char *)(object->from + (p[i].p_vaddr - first)), *end = at + p[i].p_memsz;

@@ -90,16 +90,25 @@ bool hl_unwind_object(uint64_t address, hl_object *object)
     return true;
 }
 
+const ElfW(Phdr) * hl_unwind_headers(const hl_object *object, int *count)
+{
+    enum { FIRST_PAGE = 4096 };
+    const ElfW(Ehdr) *elf = (const void *)object->from;
+    *count = 0;
+    if (object->to - object->from < FIRST_PAGE || memcmp(elf->e_ident, ELFMAG, SELFMAG) != 0 ||
+        elf->e_phentsize != sizeof(ElfW(Phdr)) || elf->e_phoff + elf->e_phnum * sizeof(ElfW(Phdr)) > FIRST_PAGE)
+        return NULL;
+    *count = elf->e_phnum;
+    return (const void *)(object->from + elf->e_phoff);
+}
+
 /* The segment that holds the header: what may be read of the section. */
 static bool section_of(const hl_object *object, hl_cfi *cfi)
 {
-    const ElfW(Ehdr) *elf = (const void *)object->from;
     uint64_t header = (uint64_t)object->header, bias = UINT64_MAX;
-    if (!object->header || object->to - object->from < 4096 || memcmp(elf->e_ident, ELFMAG, SELFMAG) != 0 ||
-        elf->e_phentsize != sizeof(ElfW(Phdr)) || elf->e_phoff + elf->e_phnum * sizeof(ElfW(Phdr)) > 4096)
-        return false;
-    const ElfW(Phdr) *p = (const void *)(object->from + elf->e_phoff);
-    for (int i = 0; i < elf->e_phnum; i++) {
+    int count = 0;
+    const ElfW(Phdr) *p = header ? hl_unwind_headers(object, &count) : NULL;
+    for (int i = 0; i < count; i++) {
         if (p[i].p_type == PT_LOAD && bias == UINT64_MAX)
             bias = object->from - (p[i].p_vaddr & ~(p[i].p_align > 1 ? p[i].p_align - 1 : 0));
         if (p[i].p_type == PT_LOAD && p[i].p_flags & PF_R && header - (bias + p[i].p_vaddr) < p[i].p_memsz) {

@@ -14,6 +14,8 @@
 
 #include "cfi.h"
 
+#include <link.h>
+
 /* A loaded object, or what stands for one. `from` tells it from others that are loaded at the same time. */
 typedef struct hl_object {
     uint64_t from, to;     /* its addresses */
@@ -37,6 +39,9 @@ bool hl_unwind_step(hl_unwound *frame, const hl_cfi_stack *stack, bool *broken);
 
 /* The object that holds an address; false: none does. */
 bool hl_unwind_object(uint64_t address, hl_object *object);
+
+/* The program headers of a loaded object, where its first page has them; NULL and 0: it has not. */
+const ElfW(Phdr) * hl_unwind_headers(const hl_object *object, int *count);
 
 /* The function that holds an address, as .eh_frame has it: the part of it, where the compiler has split it. */
 bool hl_unwind_function(uint64_t address, uint64_t *begin, uint64_t *end);
