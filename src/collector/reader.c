@@ -546,9 +546,11 @@ void hl_books_reclaim(hl_books *books)
             take_from_broken(books, reader, fenced);
             continue;
         }
-        if (!fenced || !reader->wanted || atomic_load(&writer->end) || !is_idle(books, reader))
+        if (!fenced || !reader->wanted || atomic_load(&writer->end))
             continue;
         if (atomic_load(&writer->open) && atomic_load(&writer->left) != (atomic_load(&writer->head) | 1))
+            continue;
+        if (!is_idle(books, reader)) /* asked last: a hook that has just ended may have written one more event */
             continue;
         leave_chunk(books, reader);
         reader->wanted = false;

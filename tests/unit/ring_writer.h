@@ -157,6 +157,9 @@ static inline void ring_publish(ring_writer *w, uint64_t *end)
     atomic_store_explicit(&w->slot->head, (uint64_t)end, memory_order_release);
 }
 
+/* How long a hook takes from its words to their publication, in turns of a loop: a wide window for what reads it meanwhile. */
+static unsigned ring_dawdle;
+
 /* One event with all that belongs in front. `has_stack`: with the writer's present stack. */
 static inline void ring_put(ring_writer *w, uint64_t word, bool has_stack, uint64_t size, const uint64_t *more,
                             unsigned n)
@@ -180,6 +183,8 @@ static inline void ring_put(ring_writer *w, uint64_t word, bool has_stack, uint6
     *at++ = word | (has_stack ? HL_IN_SLOT(w->stack) : 0);
     for (unsigned i = 0; i < n; i++)
         *at++ = more[i];
+    for (volatile unsigned turns = ring_dawdle; turns; turns--)
+        ;
     ring_publish(w, at);
     w->slot->order_seen = seen;
     if (has_stack)

@@ -97,7 +97,7 @@ static void run_threads(int threads, int events, uint32_t pool_bytes)
     while (atomic_load(&running)) {
         f.now_ns += 300000;
         pass(&f);
-        if (atomic_load(&f.session->waiting) || f.now_ns % 7 == 0)
+        if (ring_dawdle || atomic_load(&f.session->waiting) || f.now_ns % 7 == 0)
             hl_books_reclaim(f.books);
     }
     for (int i = 0; i < threads; i++)
@@ -138,6 +138,14 @@ static void one_thread(void **state) { run_threads(1, EVENTS, 0); }
 static void two_threads(void **state) { run_threads(2, EVENTS, 0); }
 static void four_threads(void **state) { run_threads(4, EVENTS / 2, 0); }
 static void eight_threads_with_a_small_pool(void **state) { run_threads(8, EVENTS / 4, 12 * HL_CHUNK_BYTES); }
+/* A chunk is taken back only after its last word has been read, however long the hook that wrote it takes. */
+static void chunks_taken_back_after_each_pass(void **state)
+{
+    ring_dawdle = 3000; /* some microseconds: as long as a barrier takes */
+    run_threads(2, EVENTS / 4, 0);
+    run_threads(4, EVENTS / 8, 0);
+    ring_dawdle = 0;
+}
 
 int main(void)
 {
@@ -146,6 +154,7 @@ int main(void)
         cmocka_unit_test(two_threads),
         cmocka_unit_test(four_threads),
         cmocka_unit_test(eight_threads_with_a_small_pool),
+        cmocka_unit_test(chunks_taken_back_after_each_pass),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
