@@ -37,7 +37,7 @@ static int find_and_stop(const hl_recorded *r, hl_session *s, void *context)
     if (!hl_recording_is(r, s, &w->name))
         return 0;
     w->found = *r;
-    atomic_store(&s->stop, 1);
+    atomic_store(&s->stop, HL_STOP_COMMAND);
     atomic_store(&s->sleeping, 0);
     syscall(SYS_futex, &s->sleeping, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
     return 1;

@@ -343,6 +343,29 @@ uint32_t hl_announce_exec(hl_books *books, hl_reader *reader, const uint64_t *w,
     return words;
 }
 
+uint32_t hl_announce_mark(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left)
+{
+    static const char *const kinds[] = {[HL_MARK_MOMENT] = "mark",
+                                        [HL_MARK_REGION] = "region",
+                                        [HL_MARK_REGION_END] = "region end",
+                                        [HL_MARK_TRACK] = "track",
+                                        [HL_MARK_TRACK_END] = "track end"};
+    uint64_t payload = word_at(w) & HL_PAYLOAD, kind = payload >> 32, bytes = (uint32_t)payload;
+    uint32_t words = bytes <= HL_MARK_BYTES_MOST ? words_for(1, bytes, left) : 0;
+    if (!words || kind < HL_MARK_MOMENT || kind > HL_MARK_RESET_PEAK)
+        return 0;
+    hl_process *process = reader->image->process;
+    if (kind == HL_MARK_RESET_PEAK) {
+        hl_process_reset_peak(process);
+        return words;
+    }
+    char name[HL_MARK_BYTES_MOST + 1];
+    memcpy(name, w + 1, bytes);
+    name[bytes] = '\0';
+    hl_books_mark(books, process->id, kinds[kind], name);
+    return words;
+}
+
 uint32_t hl_announce_waited(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left)
 {
     if (left < 2)

@@ -296,6 +296,8 @@ static __attribute__((noinline)) uint32_t other_word(hl_books *books, hl_reader 
         return hl_announce_child(books, reader, w, left);
     case HL_WORD_EXEC:
         return hl_announce_exec(books, reader, w, left);
+    case HL_WORD_MARK:
+        return hl_announce_mark(books, reader, w, left);
     case HL_WORD_WAITED:
         return hl_announce_waited(books, reader, w, left);
     default:

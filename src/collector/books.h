@@ -6,8 +6,8 @@
  * a ring on the wire; a reader is our end of it.
  *
  * Files: reader.c (rings -> words in order), apply.c (words -> books), peak.c (the tree's peak), announce.c (words that
- * announce things), mapping.c (words about mappings), process.c (processes and images), unseen.c, threads.c, rows.c, tree.c,
- * names.c, live.c, maps.c, cells.c, ticks.c, fold.c, lighten.c, sampler.c, checkpoint.c, collect.c.
+ * announce things), mapping.c (words about mappings), process.c (processes and images), threads.c, rows.c, tree.c, names.c,
+ * live.c, maps.c, cells.c, ticks.c, answers.c, fold.c, lighten.c, sampler.c, checkpoint.c, collect.c.
  */
 #ifndef HL_COLLECTOR_BOOKS_H
 #define HL_COLLECTOR_BOOKS_H
@@ -17,7 +17,6 @@
 #include "live.h"
 #include "maps.h"
 #include "oom.h"
-#include "own_malloc.h"
 #include "rows.h"
 #include "tree.h"
 #include "wire.h"
@@ -47,6 +46,8 @@ typedef struct hl_process {
     struct {
         uint64_t count, mapped, live, peak;
     } maps[HL_MAP_CLASSES];
+    uint64_t high_before; /* the tick's highest before the program asked for its peak anew; 0: it has not */
+    uint64_t asked_peak;  /* the highest since, in ticks that are over */
     uint64_t events_seen; /* allocations + frees when the last tick ended */
     uint64_t arena_seen;
     uint32_t last_rss_kib; /* UINT32_MAX: never sampled */
@@ -85,8 +86,6 @@ typedef struct hl_process {
     hl_text pool_owners; /* libraries that give out memory by themselves, "libarrow.so.2400, b.so" */
     uint64_t pool_peak;  /* the most that was found resident of their mappings */
     uint64_t pool_next_ns;
-    hl_own_malloc own_malloc; /* in its executable, and what there is to say of it */
-    hl_text unseen;
     uint32_t last_pool_kib; /* 0: none yet */
     hl_tick *ticks;
     uint32_t tick_count, tick_room, ticks_sent;
@@ -129,7 +128,8 @@ typedef struct hl_image {
     bool noted_broken;
     uint32_t facts_read;
     bool exec_announced;
-    uint64_t exec_ns; /* when */
+    uint64_t exec_ns;                             /* when */
+    uint32_t sync_wanted, sync_done, sync_passes; /* answers.c: passes that are still to be made before it is told */
 } hl_image;
 
 typedef struct hl_reader {
@@ -238,11 +238,10 @@ typedef struct hl_books {
     hl_oom oom;           /* of the program itself */
     uint64_t oom_limit;   /* see hl_batch_meta */
     hl_text oom_scope;
-    struct {
-        uint64_t device, inode;
-        hl_own_malloc found;
-    } looked_at; /* the last executable: unseen.c */
     uint64_t words, broken_writers, reclaimed;
+    uint64_t watched_until_ns; /* answers.c */
+    uint32_t checkpoint_seen, checkpoint_passes;
+    bool marks_noted; /* that there were too many */
 } hl_books;
 
 void hl_books_init(hl_books *books, hl_session *session, uint32_t tick_ms);
@@ -380,6 +379,7 @@ uint32_t hl_announce_code(hl_books *books, hl_reader *reader, const uint64_t *w,
 uint32_t hl_announce_text(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
 uint32_t hl_announce_child(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
 uint32_t hl_announce_exec(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
+uint32_t hl_announce_mark(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
 uint32_t hl_announce_waited(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
 /* The node that the program calls `id`, or a stand-in. */
 uint32_t hl_node_named(hl_books *books, hl_image *image, uint64_t id);
@@ -413,14 +413,19 @@ void hl_process_status(hl_books *books, hl_process *process, int32_t wait_status
 void hl_books_note(hl_books *books, uint32_t process, const char *text, size_t bytes);
 void hl_books_mark(hl_books *books, uint32_t process, const char *kind, const char *name);
 
-/* ------------------------------------------------------------------------------------------------------ unseen.c */
+/* ----------------------------------------------------------------------------------------------------- answers.c */
 
-/* Looks into the executable of a process whose image begins. */
-void hl_unseen_look(hl_books *books, hl_process *process);
-/* Why its numbers are less than all, as far as is known by now; empty: they are not. */
-hl_text hl_unseen_reason(const hl_books *books, const hl_process *process);
-/* The same at the end, with more words. */
-void hl_unseen_note(hl_books *books, const hl_process *process);
+/* Around each pass: looks for questions, and answers them. `pass_began_ns` as books->now_ns. */
+void hl_answers_before_pass(hl_books *books);
+void hl_answers_after_pass(hl_books *books, uint64_t pass_began_ns);
+/* Whether somebody waits: the collector must not sleep. */
+bool hl_answers_are_due(const hl_books *books);
+/* A checkpoint is wanted, and all that came before the question has been read: number books->checkpoint_seen. */
+bool hl_answers_want_checkpoint(const hl_books *books);
+void hl_answers_checkpoint_done(hl_books *books, uint32_t number, int error);
+/* The highest of the tick at hand, also of its part before a reset. */
+uint64_t hl_process_high(const hl_process *process);
+void hl_process_reset_peak(hl_process *process);
 
 /* ----------------------------------------------------------------------------------------------------- sampler.c */
 

@@ -90,14 +90,17 @@ int hl_checkpoint_open(hl_checkpoint *c, const hl_collect_options *options)
     return 0;
 }
 
-bool hl_checkpoint_is_due(hl_checkpoint *c, uint64_t now_ns)
+bool hl_checkpoint_is_idle(hl_checkpoint *c)
 {
-    if (now_ns < c->next_ns)
-        return false;
     pthread_mutex_lock(&c->lock);
     bool idle = c->state == HL_CHECKPOINT_IDLE;
     pthread_mutex_unlock(&c->lock);
     return idle;
+}
+
+bool hl_checkpoint_is_due(hl_checkpoint *c, uint64_t now_ns)
+{
+    return now_ns >= c->next_ns && hl_checkpoint_is_idle(c);
 }
 
 void hl_checkpoint_begin(hl_checkpoint *c, hl_books *books, bool final, bool stopped)

@@ -31,6 +31,7 @@ int hl_checkpoint_open(hl_checkpoint *checkpoint, const hl_collect_options *opti
 
 /* Whether one is due and the last one is done. */
 bool hl_checkpoint_is_due(hl_checkpoint *checkpoint, uint64_t now_ns);
+bool hl_checkpoint_is_idle(hl_checkpoint *checkpoint);
 /* Fills a batch and hands it to the thread. */
 void hl_checkpoint_begin(hl_checkpoint *checkpoint, hl_books *books, bool final, bool stopped);
 /* Waits for the one under way, if any. Its error. */

@@ -28,8 +28,10 @@ typedef struct hl_collector {
     hl_checkpoint checkpoint;
     hl_session *session;
     bool root_saved;
-    uint64_t alone_ns; /* since when nothing is recorded any more, 0: something is */
-    uint32_t idle;     /* passes in a row that found nothing */
+    uint64_t alone_ns;  /* since when nothing is recorded any more, 0: something is */
+    uint32_t idle;      /* passes in a row that found nothing */
+    bool asked_at_work; /* the checkpoint under way was asked for, */
+    uint32_t asked;     /* as this number */
 } hl_collector;
 
 static uint64_t monotonic_ns(void)
@@ -146,35 +148,6 @@ static void take_root_status(hl_books *books)
     }
 }
 
-/* ------------------------------------------------------------------------------------------ names of native frames */
-
-/* The base of its path, in words that a reader in another process can load one by one. */
-static void show_object(hl_session *s, hl_text path)
-{
-    char name[sizeof s->names_object] = "";
-    uint32_t from = path.bytes, bytes;
-    while (from > 0 && path.at[from - 1] != '/')
-        from--;
-    bytes = path.bytes - from;
-    memcpy(name, path.at + from, bytes < sizeof name ? bytes : sizeof name - 1);
-    for (size_t i = 0; i < sizeof name / 8; i++) {
-        uint64_t word;
-        memcpy(&word, name + 8 * i, 8);
-        atomic_store_explicit(&s->names_object[i], word, memory_order_relaxed);
-    }
-}
-
-static void show_names(void *context, size_t all, size_t done, hl_text object)
-{
-    hl_session *s = context;
-    if (object.at)
-        show_object(s, object);
-    atomic_store(&s->names_done, (uint32_t)done);
-    atomic_store(&s->names_all, (uint32_t)all);
-}
-
-static bool names_are_stopped(void *context) { return atomic_load(&((hl_session *)context)->names_stop); }
-
 /* ------------------------------------------------------------------------------------------------------------ loop */
 
 static void sleep_until(hl_collector *c, uint64_t limit_ns)
@@ -185,8 +158,8 @@ static void sleep_until(hl_collector *c, uint64_t limit_ns)
         return;
     struct timespec limit = {(time_t)((limit_ns - now_ns) / SECOND), (long)((limit_ns - now_ns) % SECOND)};
     atomic_store(&s->sleeping, 1);
-    if (!atomic_load(&s->waiting) && !atomic_load(&s->stop) && (c->books.root_end_ns || !atomic_load(&s->root_ended)) &&
-        atomic_load(&s->out) < s->chunks / 2 + 1)
+    if (!atomic_load(&s->waiting) && !hl_answers_are_due(&c->books) && !atomic_load(&s->stop) &&
+        (c->books.root_end_ns || !atomic_load(&s->root_ended)) && atomic_load(&s->out) < s->chunks / 2 + 1)
         syscall(SYS_futex, &s->sleeping, FUTEX_WAIT, 1, &limit, NULL, 0);
     atomic_store(&s->sleeping, 0);
 }
@@ -202,6 +175,22 @@ static void drain(hl_books *books)
     }
 }
 
+/* A program waits for a checkpoint: it gets one of its own, as the one under way may have been begun before. */
+static void answer_checkpoint(hl_collector *c)
+{
+    hl_books *books = &c->books;
+    if (c->asked_at_work && hl_checkpoint_is_idle(&c->checkpoint)) {
+        c->asked_at_work = false;
+        hl_answers_checkpoint_done(books, c->asked, hl_checkpoint_wait(&c->checkpoint));
+    }
+    if (!c->asked_at_work && hl_answers_want_checkpoint(books) && hl_checkpoint_is_idle(&c->checkpoint)) {
+        c->asked_at_work = true;
+        c->asked = books->checkpoint_seen;
+        books->checkpoint_passes = 0;
+        hl_checkpoint_begin(&c->checkpoint, books, false, false);
+    }
+}
+
 static void run(hl_collector *c)
 {
     hl_books *books = &c->books;
@@ -210,7 +199,9 @@ static void run(hl_collector *c)
     for (;;) {
         uint64_t now_ns = monotonic_ns() - books->start_ns;
         hl_ticks_advance(books, now_ns);
+        hl_answers_before_pass(books);
         uint64_t words = hl_books_pass(books, now_ns);
+        hl_answers_after_pass(books, now_ns);
         uint32_t out = atomic_load(&s->out);
         if (out >= s->chunks * 3 / 4 || atomic_load(&s->waiting))
             hl_books_reclaim(books);
@@ -229,6 +220,7 @@ static void run(hl_collector *c)
         }
         if (hl_fold_is_due(books, HL_FOLD_WHILE_READING))
             hl_fold(books);
+        answer_checkpoint(c);
         if (books->process_count && hl_checkpoint_is_due(&c->checkpoint, now_ns))
             hl_checkpoint_begin(&c->checkpoint, books, false, false);
         c->idle = words ? 0 : c->idle + 1;
@@ -238,8 +230,9 @@ static void run(hl_collector *c)
         uint64_t pause_ns = quiet ? IDLE_SLEEP_NS : (uint64_t)books->tick_ms * 1000000;
         if (pause_ns > IDLE_SLEEP_NS)
             pause_ns = IDLE_SLEEP_NS;
-        if (atomic_load(&s->root_ended) || books->image_count == 0)
-            pause_ns = SECOND / 1000; /* about to end, or about to begin */
+        bool asked = atomic_load(&s->checkpoint_asked) != atomic_load(&s->checkpoint_done);
+        if (atomic_load(&s->root_ended) || books->image_count == 0 || asked || now_ns < books->watched_until_ns)
+            pause_ns = SECOND / 1000; /* about to end, about to begin, or looked at */
         sleep_until(c, now_ns + pause_ns);
     }
 }
@@ -314,7 +307,6 @@ int hl_collect(hl_session *session, int session_fd, const hl_collect_options *op
     if (error)
         goto give_up;
 
-    hl_profile_writer_watch_names(c->checkpoint.writer, &(hl_names_watch){show_names, names_are_stopped, session});
     session->collector_pid = (uint32_t)getpid();
     snprintf(session->locator, sizeof session->locator, "/proc/%d/fd/%d", (int)getpid(), session_fd);
     __atomic_store_n(&session->magic, HL_WIRE_MAGIC, __ATOMIC_RELEASE);
@@ -326,7 +318,8 @@ int hl_collect(hl_session *session, int session_fd, const hl_collect_options *op
     hl_checkpoint_close(&c->checkpoint);
 give_up:
     atomic_store(&session->ended, 1);
-    if (atomic_load(&session->root_ended) || error)
+    hl_answers_checkpoint_done(&c->books, atomic_load(&session->checkpoint_asked), error);
+    if (atomic_load(&session->root_ended) || atomic_load(&session->stop) || error)
         save_root(c, error);
     hl_books_release(&c->books);
     free(c);

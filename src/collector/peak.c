@@ -132,6 +132,6 @@ void hl_process_leave_tree(hl_books *books, hl_process *process)
     }
     process->left = true;
     process->end_tree_number = books->tree_number;
-    books->tick_left_high += process->high;
+    books->tick_left_high += hl_process_high(process);
     hl_books_put_to_work(books, working);
 }

@@ -50,8 +50,13 @@ void hl_books_note(hl_books *books, uint32_t process, const char *text, size_t b
 void hl_books_mark(hl_books *books, uint32_t process, const char *kind, const char *name)
 {
     enum { MOST_MARKS = 100000 };
-    if (books->mark_count >= MOST_MARKS)
+    if (books->mark_count >= MOST_MARKS) {
+        static const char text[] = "there were more than 100,000 marks: the later ones are not kept";
+        if (!books->marks_noted)
+            hl_books_note(books, process, text, sizeof text - 1);
+        books->marks_noted = true;
         return;
+    }
     if (books->mark_count == books->mark_room) {
         books->mark_room = books->mark_room ? 2 * books->mark_room : 16;
         books->marks = hl_resized(books->marks, books->mark_room * sizeof *books->marks);
@@ -366,7 +371,7 @@ static void begin_image(hl_books *books, uint32_t slot_number)
     hl_wire_process *slot = hl_session_process(books->session, slot_number);
     int32_t pid = slot->pid, parent_pid = slot->parent_pid;
     uint32_t born_by = slot->born_by;
-    if (pid <= 0 || born_by > HL_CHILD_CLONE)
+    if (pid <= 0 || born_by > HL_BORN_INSIDE)
         return;
     hl_process *process = hl_process_of_pid(books, pid);
     if (process && process->left) /* its parent has seen its end: the pid is another's */
@@ -412,7 +417,6 @@ static void begin_image(hl_books *books, uint32_t slot_number)
     books->images[slot_number] = image;
     books->image_count++;
     read_facts(books, image);
-    hl_unseen_look(books, process);
     for (uint32_t i = 0; i < books->image_slots; i++) { /* also when the process's end has been seen since */
         hl_image *old = books->images[i];
         if (old && old->process == process && old->number < image->number)
@@ -499,6 +503,7 @@ static void end_image(hl_books *books, hl_image *image)
     hl_names_release(&image->names);
     free(image);
 
+    atomic_store(&slot->sync_done, atomic_load(&slot->sync_asked)); /* nobody is to wait for what does not come */
     atomic_store(&slot->order, 0);
     slot->pid = 0;
     atomic_store(&slot->facts, 0);

@@ -12,6 +12,10 @@ enum { TICKS = 2000, MOST_ROWS = 200000 };
 
 static void new_tick(hl_process *process)
 {
+    uint64_t high = process->high; /* without what came before a reset */
+    if (high > process->asked_peak)
+        process->asked_peak = high;
+    process->high_before = 0;
     process->high = process->low = process->heap;
     process->events_seen = process->allocations + process->frees;
     process->arena_seen = process->maps[HL_MAP_ARENA].live;
@@ -20,8 +24,8 @@ static void new_tick(hl_process *process)
 
 void hl_tick_close(hl_books *books, hl_process *process)
 {
-    bool events = process->allocations + process->frees != process->events_seen || process->heap != process->high ||
-                  process->maps[HL_MAP_ARENA].live != process->arena_seen;
+    bool events = process->allocations + process->frees != process->events_seen ||
+                  process->heap != hl_process_high(process) || process->maps[HL_MAP_ARENA].live != process->arena_seen;
     hl_tick row = process->sample;
     bool sampled = process->sampled;
     process->sampled = false;
@@ -30,7 +34,7 @@ void hl_tick_close(hl_books *books, hl_process *process)
     row.tick = books->tick;
     row.heap = process->heap;
     row.low = process->low;
-    row.high = process->high;
+    row.high = hl_process_high(process);
     row.arena = process->maps[HL_MAP_ARENA].live;
     if (!sampled)
         row.rss_kib = row.anon_kib = row.file_kib = row.shmem_kib = row.pss_kib = row.pool_kib = UINT32_MAX;
@@ -104,7 +108,7 @@ static void look_at_tree(hl_books *books)
     for (uint32_t i = books->first_running; i < books->process_count; i++) {
         const hl_process *p = books->processes[i];
         if (!p->left)
-            bound += p->high;
+            bound += hl_process_high(p);
         if (p->ended)
             continue;
         arena += p->maps[HL_MAP_ARENA].live;

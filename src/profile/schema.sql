@@ -11,7 +11,7 @@ CREATE TABLE process (
     pid INTEGER NOT NULL,
     parent INTEGER,                -- process.id; NULL: outside the recording
     parent_pid INTEGER,
-    born_by TEXT NOT NULL,         -- start, fork, vfork, spawn, clone, unknown
+    born_by TEXT NOT NULL,         -- start, fork, vfork, spawn, clone, inside (it ran already: heapline.start()), unknown
     command TEXT NOT NULL,
     executable TEXT NOT NULL,
     python TEXT,                   -- "3.13.0", "3.14.0 free-threaded", "3.15.0 debug"; NULL: not Python
@@ -26,7 +26,7 @@ CREATE TABLE process (
     live INTEGER NOT NULL, live_blocks INTEGER NOT NULL,     -- at its end, or now
     peak INTEGER NOT NULL, peak_ns INTEGER NOT NULL, peak_blocks INTEGER NOT NULL, -- exact, of this process
     inherited_frees INTEGER NOT NULL,   -- a forked child's frees of blocks that its parent had made
-    unknown_frees INTEGER NOT NULL,     -- frees of blocks made before the recording
+    unknown_frees INTEGER NOT NULL,     -- frees of blocks made before the recording; where born_by is inside, that is no more than to be expected
     lost INTEGER NOT NULL,              -- events that were not recorded
     waited_ns INTEGER NOT NULL,         -- time its threads slept for the collector
     rss_peak INTEGER NOT NULL

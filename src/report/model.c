@@ -274,6 +274,10 @@ static int fill_process(loader *l, sqlite3_stmt *row, void *into, uint32_t index
         .rss_peak = column_count(row, 27),
         .arena_peak = column_count(row, 28),
     };
+    if (p->born_by && strcmp(p->born_by, "inside") == 0) { /* it was running: what it had is not unknown, only older */
+        p->earlier_frees = p->unknown_frees;
+        p->unknown_frees = 0;
+    }
     bool kept = p->born_by && p->command && p->executable && p->recorded && p->reason && p->ended;
     return kept ? 0 : -ENOMEM;
 }

@@ -97,6 +97,7 @@ typedef struct hl_model_process {
     int64_t exit_status;       /* -1: unknown */
     uint64_t allocations, allocated, frees, freed, live, live_blocks, peak, peak_ns, peak_blocks;
     uint64_t inherited_frees, unknown_frees, lost, waited_ns, rss_peak;
+    uint64_t earlier_frees;  /* of blocks from before heapline.start() */
     uint64_t arena_peak;     /* of its mappings */
     const char *pool_owners; /* libraries that give out memory by themselves; null: none */
     uint64_t pool_peak;      /* the most that was resident of it */

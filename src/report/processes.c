@@ -194,6 +194,7 @@ static void write_json(hl_report *r, const uint32_t *order)
         hl_json_int(&json, "live_end_blocks", (int64_t)p->live_blocks);
         hl_json_int(&json, "inherited_frees", (int64_t)p->inherited_frees);
         hl_json_int(&json, "unknown_frees", (int64_t)p->unknown_frees);
+        hl_json_int(&json, "earlier_frees", (int64_t)p->earlier_frees);
         hl_json_int(&json, "events_lost", (int64_t)p->lost);
         hl_json_seconds(&json, "waited_s", p->waited_ns);
         hl_json_int(&json, "rss_peak_bytes", (int64_t)p->rss_peak);

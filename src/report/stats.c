@@ -16,7 +16,7 @@ enum { TOP = 5 };
 /* Sums of the selected processes (a thread's shares are in the tables). */
 typedef struct totals {
     uint64_t allocations, allocated, frees, freed, live, live_blocks, arena_peak, rss_peak, unknown_frees,
-        inherited_frees;
+        inherited_frees, earlier_frees;
     uint64_t threads, pool_peak;
     const char *python;
 } totals;
@@ -40,6 +40,7 @@ static totals sum_totals(const hl_report *r)
         t.pool_peak += p->pool_peak;
         t.unknown_frees += p->unknown_frees;
         t.inherited_frees += p->inherited_frees;
+        t.earlier_frees += p->earlier_frees;
         if (!t.python)
             t.python = p->python;
     }
@@ -600,6 +601,7 @@ static int write_json(hl_report *r, const totals *t, const rss_parts *parts, con
     hl_json_int(&json, "live_end_blocks", (int64_t)t->live_blocks);
     hl_json_int(&json, "unknown_frees", (int64_t)t->unknown_frees);
     hl_json_int(&json, "inherited_frees", (int64_t)t->inherited_frees);
+    hl_json_int(&json, "earlier_frees", (int64_t)t->earlier_frees);
     hl_json_int(&json, "arena_peak_bytes", (int64_t)t->arena_peak);
     hl_json_int(&json, "rss_peak_bytes", (int64_t)t->rss_peak);
     char owners[256];

@@ -2,7 +2,7 @@
  * timeline: heap and RSS over time. As text a plot that fits the terminal, where each column shows the highest value of its
  * stretch of time, so that no spike is lost; as CSV and JSON every tick.
  */
-#include "report.h"
+#include "marks.h"
 
 #include <errno.h>
 #include <math.h>
@@ -194,7 +194,7 @@ static int write_text(hl_report *r, const hl_curve *curve)
                      hl_size_text(size, (int64_t)curve->rss_max), hl_time_text(tick, r->model->tick_ns));
     free(p.heap);
     free(p.rss);
-    return 0;
+    return hl_marks_put_text(r);
 }
 
 static void csv_sample(hl_out *out, int64_t value)
@@ -231,7 +231,7 @@ static void json_sample(hl_json *json, const char *key, int64_t value)
         hl_json_null(json, key);
 }
 
-static void write_json(hl_report *r, const hl_curve *curve)
+static int write_json(hl_report *r, const hl_curve *curve)
 {
     uint64_t peak, peak_ns;
     own_peak(r, &peak, &peak_ns);
@@ -257,7 +257,9 @@ static void write_json(hl_report *r, const hl_curve *curve)
         hl_json_end(&json);
     }
     hl_json_end(&json);
+    int error = hl_marks_put_json(r, &json);
     hl_json_end(&json);
+    return error;
 }
 
 int hl_report_timeline(hl_report *r)
@@ -267,7 +269,7 @@ int hl_report_timeline(hl_report *r)
     if (error)
         return error;
     if (r->json)
-        write_json(r, &curve);
+        error = write_json(r, &curve);
     else if (r->csv)
         write_csv(r, &curve);
     else if (r->model->recorded || curve.rss_max)

@@ -38,7 +38,7 @@
 #include <stdint.h>
 
 enum {
-    HL_WIRE_VERSION = 3,
+    HL_WIRE_VERSION = 4,
     HL_MAX_PROCESSES = 1024, /* alive at the same time; slots are used again */
     HL_MAX_WRITERS = 4096,   /* threads and lanes alive at the same time, of all processes */
     HL_WRITER_BYTES = 2048,
@@ -122,6 +122,8 @@ typedef enum hl_word_kind {
     HL_WORD_CHILD,  /* payload: hl_child_kind << 32 | pid: this process made a child (after the call, in the parent) */
     HL_WORD_EXEC,   /* payload: bytes; then the path: this process is about to replace itself */
     HL_WORD_WAITED, /* payload: pid; then: wait status as of waitpid: this process reaped a child */
+    /* payload: hl_mark_kind << 32 | bytes; then the bytes of its name, padded to a word. In the order of events. */
+    HL_WORD_MARK,
     HL_WORD_KINDS,
 } hl_word_kind;
 
@@ -134,7 +136,24 @@ typedef enum hl_text_kind {
     HL_TEXT_POOL,            /* bytes of a HL_MAP_POOL (8 bytes), then the file name of the library that made it */
 } hl_text_kind;
 
-typedef enum hl_child_kind { HL_CHILD_FORK = 1, HL_CHILD_VFORK, HL_CHILD_SPAWN, HL_CHILD_CLONE } hl_child_kind;
+/* What a program says of the moment (python/heapline). */
+typedef enum hl_mark_kind {
+    HL_MARK_MOMENT = 1,
+    HL_MARK_REGION, /* begins; */
+    HL_MARK_REGION_END,
+    HL_MARK_TRACK, /* a track() inside a recording that is on */
+    HL_MARK_TRACK_END,
+    HL_MARK_RESET_PEAK, /* hl_wire_process.peak begins anew; no name */
+} hl_mark_kind;
+enum { HL_MARK_BYTES_MOST = 448 };
+
+typedef enum hl_child_kind {
+    HL_CHILD_FORK = 1,
+    HL_CHILD_VFORK,
+    HL_CHILD_SPAWN,
+    HL_CHILD_CLONE,
+    HL_BORN_INSIDE, /* no child: a process that ran already and asked to be recorded (hl_wire_process.born_by only) */
+} hl_child_kind;
 
 #define HL_WORD(kind, payload) ((uint64_t)(kind) << HL_KIND_SHIFT | (uint64_t)(payload))
 #define HL_BLOCK(kind, address, size)                                                                                  \
@@ -187,6 +206,12 @@ typedef enum hl_native_stacks {
 
 typedef enum hl_children { HL_CHILDREN_NONE, HL_CHILDREN_PYTHON, HL_CHILDREN_ALL } hl_children;
 
+typedef enum hl_stop {
+    HL_STOP_NOT,
+    HL_STOP_COMMAND, /* by `heapline stop` */
+    HL_STOP_PROGRAM, /* by the program that began it; it waits for root_saved */
+} hl_stop;
+
 /* The collector's life sign is a robust futex: while it lives, `collector` holds its thread id; when it dies the kernel
  * sets FUTEX_OWNER_DIED (0x40000000) in it (set_robust_list(2)). */
 typedef struct hl_session {
@@ -228,13 +253,13 @@ typedef struct hl_session {
     _Atomic uint32_t root_saved; /* futex: 1 once the profile on disk holds all up to the program's end; 2: it cannot be
                                      written (root_error, errno) */
     _Atomic int32_t root_error;
-    _Atomic uint32_t stop;  /* 1: `heapline stop`: end the recording, leave the programs running */
+    _Atomic uint32_t stop; /* hl_stop: end the recording, leave the programs running */
+    /* A program asks for a checkpoint by counting up; when the profile on disk holds what came before, the collector puts that
+     * count here (futex), and an errno code or 0. */
+    _Atomic uint32_t checkpoint_asked, checkpoint_done;
+    _Atomic int32_t checkpoint_error;
     _Atomic uint32_t began; /* 1 once an image has been recorded. Before that (python3 is a shell script that execs it)
                                      only root_pid takes a slot without being recorded. */
-    /* Names of native frames, looked up after the program has ended, when the profile on disk is whole but for them. */
-    _Atomic uint32_t names_all, names_done; /* 0: not that far, or there is nothing left to look up */
-    _Atomic uint32_t names_stop;            /* 1: whoever waits wants no more of them */
-    _Atomic uint64_t names_object[6];       /* a file's name, for people: the one at work; may be torn */
 } hl_session;
 
 typedef enum hl_process_state {
@@ -275,6 +300,14 @@ typedef struct hl_wire_process {
     char executable[1024];         /* all NUL-terminated, cut when longer */
     char command[2048];            /* arguments joined by blanks, quoted where needed */
     char reason[384];              /* why `recording` is less than asked; empty: it is not */
+    /* From the program: it counts up to be told when all it has done so far is in the books; and 1: it looks at what follows
+     * now and then. */
+    _Alignas(64) _Atomic uint32_t sync_asked;
+    _Atomic uint32_t watched;
+    /* From the collector: the heap and its highest since HL_MARK_RESET_PEAK, bytes, as of seen_ns (CLOCK_MONOTONIC). */
+    _Alignas(64) _Atomic uint64_t heap;
+    _Atomic uint64_t peak, seen_ns;
+    _Atomic uint32_t sync_done; /* futex */
 } hl_wire_process;
 _Static_assert(sizeof(hl_wire_process) <= HL_PROCESS_BYTES, "process slot");
 
