@@ -3,7 +3,8 @@
  *
  * Called by the tracker (tracker/start.c) before the program's main, as a process that is no child of the program. Makes
  * the session, starts the collector, writes the session's locator to a descriptor, and ends; the collector goes on. On
- * failure it says one line and writes nothing: the program runs unrecorded.
+ * failure it says one line and writes nothing: the program runs unrecorded. With --inside the program itself has asked
+ * (heapline.start()), and gets the line through the descriptor, behind a "!".
  */
 #include "cli.h"
 
@@ -12,7 +13,6 @@
 #include "output.h"
 #include "recorder.h"
 #include "registry.h"
-#include "symbols.h"
 #include "target.h"
 #include "words.h"
 
@@ -26,6 +26,7 @@
 typedef struct collect_options {
     hl_record_options record;
     uint64_t program, ready_fd;
+    bool inside;
 } collect_options;
 
 static const hl_option options[] = {
@@ -33,6 +34,7 @@ static const hl_option options[] = {
     {.name = "verbose", .letter = 'v', .kind = HL_OPTION_FLAG, .help = "", HL_SETS(collect_options, record.verbose)},
     {.name = "program", .kind = HL_OPTION_NUMBER, .value = "PID", .help = "", HL_SETS(collect_options, program)},
     {.name = "ready-fd", .kind = HL_OPTION_NUMBER, .value = "N", .help = "", HL_SETS(collect_options, ready_fd)},
+    {.name = "inside", .kind = HL_OPTION_FLAG, .help = "", HL_SETS(collect_options, inside)},
     {0},
 };
 
@@ -97,10 +99,17 @@ static char **find_program(char **words, char *stem, size_t bytes)
     return program;
 }
 
-static int refuse(const char *what, const char *why)
+static int refuse(const collect_options *o, const char *what, const char *why)
 {
-    hl_error("%s: %s: this program is not recorded", what, why);
-    return HL_EXIT_OURS;
+    if (!o->inside) {
+        hl_error("%s: %s: this program is not recorded", what, why);
+        return HL_EXIT_OURS;
+    }
+    char line[1000];
+    int n = snprintf(line, sizeof line - 1, "!%s: %s", what, why);
+    n = n < (int)sizeof line - 1 ? n : (int)sizeof line - 2;
+    line[n] = '\n';
+    return write((int)o->ready_fd, line, (size_t)n + 1) == n + 1 ? HL_EXIT_OK : HL_EXIT_OURS;
 }
 
 int hl_cmd_collect(int argc, char **argv)
@@ -117,25 +126,30 @@ int hl_cmd_collect(int argc, char **argv)
     const char *label = hl_record_bad_label(&o.record);
     if (label != NULL)
         return hl_options_mistake(&syntax, "--label %s: this is not KEY=VALUE", label);
-    const char *without = o.record.debuginfod ? hl_symbols_no_servers() : NULL;
-    if (without != NULL)
-        hl_error("--debuginfod: %s: recorded without", without);
     pid_t program = (pid_t)o.program;
     int ready = (int)o.ready_fd;
     fcntl(ready, F_SETFD, FD_CLOEXEC);
 
     int error = read_command_line(&line, program);
     if (error)
-        return refuse("the program", hl_error_text(error));
+        return refuse(&o, "the program", hl_error_text(error));
     char stem[256], output[PATH_MAX], why[512], command[2048];
     hl_join_words(command, sizeof command, find_program(line.words, stem, sizeof stem));
     error = hl_output_expand(o.record.output, stem, program, output);
     if (error)
-        return refuse(o.record.output != NULL ? o.record.output : "the profile's name",
+        return refuse(&o, o.record.output != NULL ? o.record.output : "the profile's name",
                       error == -EINVAL ? "unknown % in the name" : hl_error_text(error));
+    for (int number = 2; o.inside && o.record.output == NULL && access(output, F_OK) == 0 && number < 100000;
+         number++) {
+        char numbered[sizeof stem + 16]; /* a program may record itself several times */
+        snprintf(numbered, sizeof numbered, "%s-%d", stem, number);
+        error = hl_output_expand(NULL, numbered, program, output);
+        if (error)
+            return refuse(&o, "the profile's name", hl_error_text(error));
+    }
     int lock = hl_output_can_clash(o.record.output) ? hl_registry_lock() : -1; /* until this recording is in the list */
     if (hl_output_check(output, o.record.force, why, sizeof why) != 0)
-        return refuse(output, why);
+        return refuse(&o, output, why);
 
     hl_install install;
     hl_recorder recorder;
@@ -145,14 +159,14 @@ int hl_cmd_collect(int argc, char **argv)
     error =
         error ? error : hl_recorder_create(&recorder, &o.record, install.tracker, o.record.children == HL_CHILDREN_ALL);
     if (error)
-        return refuse("heapline", hl_error_text(error));
+        return refuse(&o, "heapline", hl_error_text(error));
     hl_recording_of what = {.output = output, .command = command, .options = said, .program = program};
     error = hl_recorder_start(&recorder, &o.record, &what);
     hl_registry_unlock(lock);
     if (error)
-        return refuse(output, hl_error_text(error));
+        return refuse(&o, output, hl_error_text(error));
     free(o.record.labels.at);
-    char locator[sizeof recorder.session->locator + 1];
-    int n = snprintf(locator, sizeof locator, "%s\n", recorder.session->locator);
+    char locator[sizeof recorder.session->locator + PATH_MAX + 2];
+    int n = snprintf(locator, sizeof locator, o.inside ? "%s %s\n" : "%s\n", recorder.session->locator, output);
     return write(ready, locator, (size_t)n) == n ? HL_EXIT_OK : HL_EXIT_OURS;
 }

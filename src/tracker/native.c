@@ -9,6 +9,7 @@
 #include "native.h"
 
 #include "native_announce.h"
+#include "patch.h"
 #include "python.h"
 #include "python_walk.h"
 #include "unwinder.h"
@@ -579,6 +580,7 @@ HL_EXPORT int dlclose(void *handle)
     int result = hl_tracker.real.dlclose(handle);
     if (hl_native.on)
         hl_unwind_forget();
+    hl_patch_look();
     return result;
 }
 

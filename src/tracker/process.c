@@ -20,7 +20,7 @@ void *hl_process_real(void **slot, const char *name)
     void *real = __atomic_load_n(slot, __ATOMIC_ACQUIRE);
     if (HL_UNLIKELY(!real)) {
         int saved = errno;
-        real = hl_real_symbol(RTLD_NEXT, name);
+        real = hl_real_next(name);
         __atomic_store_n(slot, real, __ATOMIC_RELEASE);
         errno = saved;
     }

@@ -6,9 +6,15 @@
  * stands in front of, handed over as the allocator's context; so a hook that is put in front of another's hook that is in
  * front of ours (debug hooks) calls itself never, and what is counted is counted by the outermost.
  *
+ * A program that runs already has threads inside its allocators. What is exchanged is five words, and a thread may take the
+ * context from before and the function from after. OBJ and MEM are used with the GIL held, as is the exchange. Where there is no GIL, and
+ * for RAW, only functions of the interpreter that do without a context are exchanged: they bear ours, and our functions bear none.
+ *
  * No Python object is made here: free-threaded builds choose the heap in the thread state just before the call.
  */
 #include "pymem.h"
+
+#include "python.h"
 
 #include <dlfcn.h>
 #include <string.h>
@@ -37,6 +43,7 @@ static struct {
     void (*get_arena)(arena_allocator *);
     void (*set_arena)(const arena_allocator *);
     bool objects, mimalloc, started;
+    bool running; /* Python was running when the hooks came */
     atomic_flag busy;
     unsigned used[DOMAINS], arenas_used;
     allocator real[DOMAINS][RECORDS];
@@ -62,23 +69,29 @@ static HL_ALWAYS void *made(hl_wire_writer *w, int domain, void *p, size_t bytes
     return p;
 }
 
+/* What the wrapper stands in front of. */
+static HL_ALWAYS const allocator *behind(const void *context, int domain)
+{
+    return HL_LIKELY(context != NULL) ? context : &pymem.real[domain][0];
+}
+
 static HL_ALWAYS void *wrap_malloc(void *context, int domain, size_t bytes)
 {
-    const allocator *real = context;
+    const allocator *real = behind(context, domain);
     hl_wire_writer *w = hl_enter(HL_BELOW);
     return made(w, domain, real->malloc(real->context, bytes), bytes);
 }
 
 static HL_ALWAYS void *wrap_calloc(void *context, int domain, size_t count, size_t size)
 {
-    const allocator *real = context;
+    const allocator *real = behind(context, domain);
     hl_wire_writer *w = hl_enter(HL_BELOW);
     return made(w, domain, real->calloc(real->context, count, size), count * size);
 }
 
 static HL_ALWAYS void *wrap_realloc(void *context, int domain, void *old, size_t bytes)
 {
-    const allocator *real = context;
+    const allocator *real = behind(context, domain);
     hl_wire_writer *w = hl_enter(HL_BELOW);
     if (HL_UNLIKELY(!w))
         return real->realloc(real->context, old, bytes);
@@ -93,9 +106,9 @@ static HL_ALWAYS void *wrap_realloc(void *context, int domain, void *old, size_t
     return p;
 }
 
-static HL_ALWAYS void wrap_free(void *context, void *p)
+static HL_ALWAYS void wrap_free(void *context, int domain, void *p)
 {
-    const allocator *real = context;
+    const allocator *real = behind(context, domain);
     hl_wire_writer *w = hl_enter(HL_BELOW);
     if (HL_LIKELY(w && p))
         hl_put_address(w, HL_WORD_FREE, p);
@@ -113,12 +126,14 @@ static void *obj_calloc(void *context, size_t count, size_t size) { return wrap_
 static void *raw_realloc(void *context, void *p, size_t bytes) { return wrap_realloc(context, RAW, p, bytes); }
 static void *mem_realloc(void *context, void *p, size_t bytes) { return wrap_realloc(context, MEM, p, bytes); }
 static void *obj_realloc(void *context, void *p, size_t bytes) { return wrap_realloc(context, OBJ, p, bytes); }
-static void wrapped_free(void *context, void *p) { wrap_free(context, p); }
+static void raw_free(void *context, void *p) { wrap_free(context, RAW, p); }
+static void mem_free(void *context, void *p) { wrap_free(context, MEM, p); }
+static void obj_free(void *context, void *p) { wrap_free(context, OBJ, p); }
 
 /* Without objects, mimalloc's mappings are still its arenas: the calls only carry the mark. */
 static void *quiet_malloc(void *context, size_t bytes)
 {
-    const allocator *real = context;
+    const allocator *real = behind(context, OBJ);
     hl_wire_writer *w = hl_enter(HL_BELOW);
     void *p = real->malloc(real->context, bytes);
     if (HL_LIKELY(w != NULL))
@@ -127,7 +142,7 @@ static void *quiet_malloc(void *context, size_t bytes)
 }
 static void *quiet_calloc(void *context, size_t count, size_t size)
 {
-    const allocator *real = context;
+    const allocator *real = behind(context, OBJ);
     hl_wire_writer *w = hl_enter(HL_BELOW);
     void *p = real->calloc(real->context, count, size);
     if (HL_LIKELY(w != NULL))
@@ -136,7 +151,7 @@ static void *quiet_calloc(void *context, size_t count, size_t size)
 }
 static void *quiet_realloc(void *context, void *old, size_t bytes)
 {
-    const allocator *real = context;
+    const allocator *real = behind(context, OBJ);
     hl_wire_writer *w = hl_enter(HL_BELOW);
     void *p = real->realloc(real->context, old, bytes);
     if (HL_LIKELY(w != NULL))
@@ -145,7 +160,7 @@ static void *quiet_realloc(void *context, void *old, size_t bytes)
 }
 static void quiet_free(void *context, void *p)
 {
-    const allocator *real = context;
+    const allocator *real = behind(context, OBJ);
     hl_wire_writer *w = hl_enter(HL_BELOW);
     real->free(real->context, p);
     if (HL_LIKELY(w != NULL))
@@ -153,9 +168,9 @@ static void quiet_free(void *context, void *p)
 }
 
 static const allocator WRAPPERS[DOMAINS] = {
-    {NULL, raw_malloc, raw_calloc, raw_realloc, wrapped_free},
-    {NULL, mem_malloc, mem_calloc, mem_realloc, wrapped_free},
-    {NULL, obj_malloc, obj_calloc, obj_realloc, wrapped_free},
+    {NULL, raw_malloc, raw_calloc, raw_realloc, raw_free},
+    {NULL, mem_malloc, mem_calloc, mem_realloc, mem_free},
+    {NULL, obj_malloc, obj_calloc, obj_realloc, obj_free},
 };
 static const allocator QUIET = {NULL, quiet_malloc, quiet_calloc, quiet_realloc, quiet_free};
 
@@ -219,6 +234,8 @@ static void check_domain(int domain, hl_wire_writer *w)
     if (domain == RAW) {
         if (!pymem.objects || memcmp(&now, &pymem.raw_seen, sizeof now) == 0)
             return;
+        if (pymem.running && (now.context || !hl_python_has((void *)now.malloc)))
+            return; /* it may be in use, without the GIL */
         /* Not one that has a context and came later: we may stand inside it, under its lock (tracemalloc). It is recorded
          * as it is, which is right for any allocator: what it calls below is not counted again. */
         if ((!pymem.started || !now.context) && raw_is_libc(&now, w)) {
@@ -259,7 +276,20 @@ void hl_pymem_check(hl_wire_writer *w, bool starting)
     atomic_flag_clear(&pymem.busy);
 }
 
-hl_pymem_result hl_pymem_start(bool objects, bool mimalloc)
+/* Whether allocators that other threads may be inside of bear the exchange. */
+static bool bears_exchange(void)
+{
+    for (int domain = MEM; domain <= OBJ; domain++) {
+        allocator now;
+        pymem.get(domain, &now);
+        bool is_ours = now.malloc == WRAPPERS[domain].malloc || now.malloc == QUIET.malloc;
+        if (!is_ours && (now.context || !hl_python_has((void *)now.malloc)))
+            return false;
+    }
+    return true;
+}
+
+hl_pymem_result hl_pymem_start(bool objects, bool mimalloc, bool has_gil)
 {
     *(void **)&pymem.get = dlsym(RTLD_DEFAULT, "PyMem_GetAllocator");
     *(void **)&pymem.set = dlsym(RTLD_DEFAULT, "PyMem_SetAllocator");
@@ -271,9 +301,38 @@ hl_pymem_result hl_pymem_start(bool objects, bool mimalloc)
     }
     if (!pymem.get_arena)
         pymem.set_arena = NULL;
-    pymem.objects = objects;
-    pymem.mimalloc = mimalloc;
+    pymem.running = hl_tracker.process->born_by == HL_BORN_INSIDE;
+    bool in_use = pymem.running && !has_gil && !bears_exchange();
+    pymem.objects = objects && !in_use;
+    pymem.mimalloc = mimalloc && !in_use;
     hl_pymem_check(NULL, true);
     pymem.started = true;
-    return objects ? HL_PYMEM_OBJECTS : HL_PYMEM_ARENAS;
+    return in_use ? HL_PYMEM_IN_USE : objects ? HL_PYMEM_OBJECTS : HL_PYMEM_ARENAS;
+}
+
+void hl_pymem_stop(void)
+{
+    while (pymem.get && atomic_flag_test_and_set(&pymem.busy)) /* a thread that waits for the GIL is not in there */
+        hl_os_yield();
+    for (int domain = RAW; pymem.get && domain < DOMAINS; domain++) {
+        allocator now;
+        pymem.get(domain, &now);
+        const allocator *record = now.context;
+        if (now.malloc != WRAPPERS[domain].malloc && now.malloc != QUIET.malloc)
+            continue;
+        pymem.set(domain, record);
+        if (record == &pymem.real[domain][pymem.used[domain] - 1])
+            pymem.used[domain]--;
+    }
+    arena_allocator arena = {0};
+    if (pymem.get && pymem.set_arena)
+        pymem.get_arena(&arena);
+    if (arena.alloc == arena_alloc) {
+        const arena_allocator *record = arena.context;
+        pymem.set_arena(record);
+        if (record == &pymem.real_arena[pymem.arenas_used - 1])
+            pymem.arenas_used--;
+    }
+    pymem.get = NULL; /* nothing is to be checked any more */
+    atomic_flag_clear(&pymem.busy);
 }

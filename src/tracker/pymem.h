@@ -10,11 +10,16 @@ typedef enum hl_pymem_result {
     HL_PYMEM_OBJECTS, /* hooks are in place */
     HL_PYMEM_ARENAS,  /* arenas only: objects are not wanted */
     HL_PYMEM_MISSING, /* the interpreter has no PyMem_SetAllocator (2.7) */
+    HL_PYMEM_IN_USE,  /* threads may be inside its allocator, and it bears no exchange: arenas only */
 } hl_pymem_result;
 
-/* Finds the interpreter's functions and installs the hooks; once, before main. `mimalloc`: its pages come without the
- * arena functions. */
-hl_pymem_result hl_pymem_start(bool objects, bool mimalloc);
+/* Finds the interpreter's functions and installs the hooks; before main, or with the GIL held. `mimalloc`: its pages come
+ * without the arena functions. `has_gil`: nobody without it is inside the domains OBJ and MEM. */
+hl_pymem_result hl_pymem_start(bool objects, bool mimalloc, bool has_gil);
+
+/* With the GIL held: puts the interpreter's own functions back where ours stand; where another's hook stands in front of
+ * ours, they stay, and pass through. */
+void hl_pymem_stop(void);
 
 /* Whether the hooks still stand; puts them back where the interpreter has chosen other allocators. They do get lost while
  * it starts: with any value of PYTHONMALLOC, with -X dev, always on 3.6. `w`: the writer of the hook at work; `starting`: no other thread of Python's runs

@@ -158,6 +158,8 @@ static bool wants_mimalloc(void)
 static void start(void)
 {
     identify();
+    atomic_store(&hl_python.gave_up, false);
+    atomic_store(&hl_python.cut_noted, false);
     const hl_layout *layout = NULL;
     hl_walker *walk = hl_python_walker(hl_python.version, hl_python.flags & FREE_THREADED, &layout);
     hl_python.code_type = dlsym(RTLD_DEFAULT, "PyCode_Type");
@@ -185,29 +187,50 @@ static void start(void)
     } else {
         hl_python.walk = walk_nothing;
     }
-    hl_pymem_result result = against ? HL_PYMEM_MISSING : hl_pymem_start(hl_python.objects, wants_mimalloc());
-    *walk_place() = walk_starting;
+    hl_pymem_result result =
+        against ? HL_PYMEM_MISSING
+                : hl_pymem_start(hl_python.objects, wants_mimalloc(), !(hl_python.flags & FREE_THREADED));
+    bool is_running = hl_tracker.process->born_by == HL_BORN_INSIDE;
+    *walk_place() = is_running ? hl_python.walk : walk_starting;
     if (against) {
         hl_python.gave_up = true;
         *walk_place() = NULL;
         say(HL_RECORDING_MALLOC, "no Python stacks", against);
     } else if (result == HL_PYMEM_OBJECTS) {
+        hl_python.compare_always = !is_running;
         say(HL_RECORDING_OBJECTS, "", NULL);
+    } else if (result == HL_PYMEM_IN_USE) {
+        say(HL_RECORDING_STACKS, "no Python objects",
+            "other threads may be inside the debugging hooks of its allocator; malloc is recorded");
     } else {
         say(HL_RECORDING_STACKS, "no Python objects",
             hl_python.objects ? "it has no hooks for its allocator; malloc and arenas are recorded" : NULL);
     }
 }
 
-void hl_python_join(void)
+static bool started;
+
+void hl_python_forked(void)
 {
-    static bool started; /* a forked child has it all */
-    if (started) {
-        atomic_store(&hl_python.frames_mapped, 0);
-        hl_tracker_set_python(hl_python.full_version, hl_python.flags);
-        hl_tracker_set_recording((hl_recording)hl_python.recording, hl_python.reason);
+    if (!started) {
+        hl_python_join();
         return;
     }
+    atomic_store(&hl_python.frames_mapped, 0);
+    hl_tracker_set_python(hl_python.full_version, hl_python.flags);
+    hl_tracker_set_recording((hl_recording)hl_python.recording, hl_python.reason);
+}
+
+void hl_python_leave(void)
+{
+    if (!started)
+        return;
+    hl_pymem_stop();
+    hl_python_codes_forget();
+}
+
+void hl_python_join(void)
+{
     if (dlsym(RTLD_DEFAULT, "pypy_main_startup") || dlsym(RTLD_DEFAULT, "rpython_startup_code")) {
         started = true;
         say(HL_RECORDING_MALLOC, "no Python stacks", "PyPy is not supported");

@@ -5,7 +5,7 @@
  * code object raises a counter that stands for its address (and for others, for there are 16 k of them: then code is
  * announced again without need, and the collector joins it by content).
  *
- * Owns PyCode_Type.tp_dealloc, patched once, before main.
+ * Owns PyCode_Type.tp_dealloc, patched before main, or with the GIL held for the time of a recording.
  */
 #include "python_private.h"
 
@@ -22,13 +22,24 @@ static void code_dealloc(void *code)
     real_dealloc(code);
 }
 
+static void **place_of_dealloc(void)
+{
+    return (void **)(hl_python.code_type + (hl_python.flags & 1 ? TP_DEALLOC_FREE_THREADED : TP_DEALLOC));
+}
+
 void hl_python_codes_watch(void)
 {
-    if (real_dealloc || !hl_python.code_type)
+    if (!hl_python.code_type)
         return;
-    void **place = (void **)(hl_python.code_type + (hl_python.flags & 1 ? TP_DEALLOC_FREE_THREADED : TP_DEALLOC));
-    if (!*place)
+    void **place = place_of_dealloc();
+    if (!*place || *place == (void *)code_dealloc)
         return;
     *(void **)&real_dealloc = *place;
     *place = (void *)code_dealloc;
+}
+
+void hl_python_codes_forget(void)
+{
+    if (hl_python.code_type && *place_of_dealloc() == (void *)code_dealloc)
+        *place_of_dealloc() = (void *)real_dealloc;
 }

@@ -5,8 +5,12 @@
  * an allocation, the interpreter may be asked for self._name. Only what cannot run Python code is asked, and only where
  * self is an ordinary object that has _name itself. The new thread tells its name before anything else.
  *
+ * Threads that ran before a recording began have their names told by the Python package (inside.h), and tell them with their first
+ * event.
+ *
  * Owns the hook of pthread_create and a few places for names on their way; without a free place a thread has no name.
  */
+#include "python.h"
 #include "python_private.h"
 
 #include <dlfcn.h>
@@ -131,6 +135,49 @@ static void *start_named(void *value)
     return start(argument);
 }
 
+/* Names of threads that ran before; each is told once. */
+enum { KNOWN = 1024 };
+typedef struct known_name {
+    _Atomic int32_t tid; /* 0: told */
+    uint32_t bytes;
+    char name[NAME_BYTES];
+} known_name;
+static struct {
+    known_name *at; /* pages of their own */
+    _Atomic uint32_t count;
+} known;
+
+void hl_python_name_known(int32_t tid, const char *name, size_t bytes)
+{
+    uint32_t n = atomic_load(&known.count);
+    if (!tid) {
+        atomic_store(&known.count, 0);
+        return;
+    }
+    if (!known.at)
+        known.at = hl_os_pages(KNOWN * sizeof *known.at);
+    if (!known.at || n == KNOWN)
+        return;
+    known_name *k = &known.at[n];
+    k->bytes = (uint32_t)(bytes < NAME_BYTES ? bytes : NAME_BYTES);
+    memcpy(k->name, name, k->bytes);
+    atomic_store(&k->tid, tid);
+    atomic_store(&known.count, n + 1);
+}
+
+void hl_python_tell_name(hl_wire_writer *w)
+{
+    uint32_t n = atomic_load(&known.count);
+    for (uint32_t i = 0; i < n; i++) {
+        known_name *k = &known.at[i];
+        int32_t tid = w->tid;
+        if (atomic_compare_exchange_strong(&k->tid, &tid, 0)) {
+            hl_put_text(w, HL_TEXT_PYTHON_NAME, k->name, k->bytes);
+            return;
+        }
+    }
+}
+
 static place *take_place(void)
 {
     for (int i = 0; i < PLACES; i++) {
@@ -145,7 +192,7 @@ HL_EXPORT int pthread_create(pthread_t *thread, const pthread_attr_t *attributes
                              void *argument)
 {
     if (!names.real)
-        *(void **)&names.real = dlsym(RTLD_NEXT, "pthread_create");
+        *(void **)&names.real = hl_real_next("pthread_create");
     if (!names.real)
         return EAGAIN;
     char name[NAME_BYTES];

@@ -141,6 +141,7 @@ uint32_t hl_python_text(const char *object, char *to, uint32_t room);
 
 /* python_codes.c */
 void hl_python_codes_watch(void);
+void hl_python_codes_forget(void);
 
 /* python_names.c */
 void hl_python_names_find(void);

@@ -5,6 +5,9 @@
  * by the user) keeps its work; while it is called the writer carries a mark, so that the mappings it makes for itself
  * and what it calls in turn are not taken for the program's.
  *
+ * Where the library was not preloaded but loaded by a program that runs (`inside`), it comes last in that order, and what the
+ * program's own calls reach is asked for instead.
+ *
  * The look-up may allocate in turn (old dlsym does). Such blocks, and those of other threads at that moment, come from a
  * few pages of our own; where any were given out, free and realloc look for them from then on.
  *
@@ -206,9 +209,61 @@ void *hl_real_symbol(void *handle, const char *name)
     return found;
 }
 
+/* An executable that is not position-independent gives functions whose address it takes an address of its own, a stub that
+ * calls what its slot holds: our hook, once that is in place. */
+static bool is_stub(void *function)
+{
+    Dl_info object;
+    const ElfW(Sym) *entry = NULL;
+    return dladdr1(function, &object, (void **)&entry, RTLD_DL_SYMENT) && entry && entry->st_shndx == SHN_UNDEF;
+}
+
+/* The first definition in a shared library, in the order of look-up. */
+static void *defined_in_library(const char *name)
+{
+    struct link_map *map = NULL;
+    int (*close)(void *) = NULL;
+    *(void **)&close = symbol(RTLD_NEXT, "dlclose"); /* not our hook */
+    void *program = dlopen(NULL, RTLD_LAZY);
+    if (!close || !program || dlinfo(program, RTLD_DI_LINKMAP, (void *)&map) != 0)
+        return NULL;
+    for (map = map->l_next; map; map = map->l_next) {
+        void *handle = map->l_name && *map->l_name ? dlopen(map->l_name, RTLD_LAZY | RTLD_NOLOAD) : NULL;
+        void *found = handle ? symbol(handle, name) : NULL;
+        Dl_info object;
+        bool its_own = found && dladdr(found, &object) && (uintptr_t)object.dli_fbase == map->l_addr;
+        if (handle)
+            close(handle);
+        if (its_own)
+            return found;
+    }
+    return NULL;
+}
+
+static void *next(const char *name)
+{
+    if (!hl_tracker.inside)
+        return symbol(RTLD_NEXT, name);
+    void *found = symbol(RTLD_DEFAULT, name);
+    if (found && is_stub(found))
+        found = defined_in_library(name);
+    return found;
+}
+
+void *hl_real_next(const char *name)
+{
+    int saved = errno;
+    hl_wire_writer *w = hl_enter(HL_BELOW_FOREIGN);
+    void *found = next(name);
+    if (w)
+        hl_leave(w);
+    errno = saved;
+    return found;
+}
+
 #define NEXT(function, otherwise)                                                                                      \
     do {                                                                                                               \
-        void *found = symbol(RTLD_NEXT, #function);                                                                    \
+        void *found = next(#function);                                                                                 \
         if (found)                                                                                                     \
             memcpy(&actual->function, &found, sizeof found);                                                           \
         else                                                                                                           \

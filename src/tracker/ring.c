@@ -24,11 +24,11 @@ enum {
 /* ------------------------------------------------------------------------------------------------- writers */
 
 /* A free slot in [from, to), or NULL. `*hint`: below it there is none, nor one that the collector will soon make free. */
-static hl_wire_writer *take_writer(uint32_t from, uint32_t to, uint32_t *hint)
+static hl_wire_writer *take_writer(hl_session *s, uint32_t from, uint32_t to, uint32_t *hint)
 {
     bool some_ended = false;
     for (uint32_t i = from; i < to; i++) {
-        hl_wire_writer *w = hl_session_writer(hl_tracker.session, i);
+        hl_wire_writer *w = hl_session_writer(s, i);
         uint32_t state = atomic_load_explicit(&w->state, memory_order_relaxed);
         if (state == HL_WRITER_FREE && atomic_compare_exchange_strong(&w->state, &state, HL_WRITER_USED)) {
             if (!some_ended)
@@ -52,7 +52,7 @@ static hl_wire_writer *claim_writer(uint32_t thread, uint32_t lane)
     hl_session *s = hl_tracker.session;
     hl_wire_writer *w;
     uint32_t hint = atomic_load(&hl_tracker.next_writer), used;
-    while (!(w = take_writer(hint, used = atomic_load(&s->writers_used), &hint))) {
+    while (!(w = take_writer(s, hint, used = atomic_load(&s->writers_used), &hint))) {
         if (used < HL_MAX_WRITERS) {
             atomic_compare_exchange_strong(&s->writers_used, &used, used + 1);
             continue;
@@ -62,7 +62,7 @@ static hl_wire_writer *claim_writer(uint32_t thread, uint32_t lane)
         if (now_ns < atomic_load(&hl_tracker.no_writer_until_ns))
             return NULL;
         atomic_store(&hl_tracker.no_writer_until_ns, now_ns + CROWDED_NS);
-        if (!(w = take_writer(0, HL_MAX_WRITERS, &hint)))
+        if (!(w = take_writer(s, 0, HL_MAX_WRITERS, &hint)))
             return NULL;
         break;
     }
@@ -88,7 +88,8 @@ static void end_writer(hl_wire_writer *w)
 {
     hl_python_thread_ended(w);
     hl_native_thread_ended(w);
-    atomic_store(&w->open, 0);
+    if (atomic_exchange(&w->open, 0) == HL_LEFT && w->lane == 0)
+        hl_left_by_thread(w);
     atomic_store(&w->state, HL_WRITER_ENDED);
     uint32_t next = atomic_load(&hl_tracker.next_writer);
     while (w->id - 1 < next && !atomic_compare_exchange_weak(&hl_tracker.next_writer, &next, w->id - 1)) {}
@@ -105,7 +106,13 @@ static HL_COLD hl_wire_writer *begin_thread(uintptr_t here)
         atomic_store(&w->open, here | HL_BELOW_FOREIGN); /* what pthread_setspecific allocates is ours */
         hl_self = w;
         pthread_setspecific(hl_tracker.exit_key, w);
-        atomic_store(&w->open, 0);
+        uint64_t mine = here | HL_BELOW_FOREIGN;
+        atomic_compare_exchange_strong(&w->open, &mine, 0);
+        if (HL_UNLIKELY(!hl_tracker.live.on || !hl_writer_is_current(w))) { /* it was stopped meanwhile */
+            hl_self = NULL;
+            end_writer(w);
+            w = NULL;
+        }
     } else {
         hl_self = w = &hl_tracker.no_writer;
         atomic_store(&hl_tracker.crowded, true);
@@ -125,7 +132,8 @@ void hl_end_thread(void *value)
     hl_writer_private *mine = hl_writer_private_of(w);
     uint64_t signals;
     hl_os_block_signals(&signals);
-    if (++mine->exit_rounds < EXIT_ROUNDS) {
+    bool stopped = atomic_load(&w->open) == HL_LEFT || !hl_writer_is_current(w);
+    if (!stopped && ++mine->exit_rounds < EXIT_ROUNDS) {
         atomic_store(&w->open, hl_os_stack_pointer() | HL_BELOW_FOREIGN);
         pthread_setspecific(hl_tracker.exit_key, w);
         atomic_store(&w->open, 0);
@@ -225,8 +233,17 @@ HL_COLD hl_wire_writer *hl_enter_slowly(uintptr_t mark, uintptr_t here)
             return NULL;
     }
     hl_wire_writer *w = hl_self;
-    if (!w)
+    if (w && w != &hl_tracker.no_writer && HL_UNLIKELY(!hl_writer_is_current(w))) {
+        uint64_t left = HL_LEFT; /* else a hook of this thread is at work that began before the stop: it may go on */
+        if (atomic_compare_exchange_strong(&w->open, &left, 0))
+            hl_left_by_thread(w);
+        hl_self = w = NULL;
+    }
+    bool is_first = !w;
+    if (is_first)
         w = begin_thread(here);
+    if (!w)
+        return NULL;
     if (w == &hl_tracker.no_writer)
         return hl_tracker.shared ? enter_shared(mark, here) : NULL;
     uint64_t open;
@@ -242,6 +259,8 @@ HL_COLD hl_wire_writer *hl_enter_slowly(uintptr_t mark, uintptr_t here)
     }
     atomic_store_explicit(&w->open, here | mark, memory_order_relaxed);
     atomic_signal_fence(memory_order_seq_cst);
+    if (is_first)
+        hl_python_tell_name(w);
     return w;
 }
 
@@ -317,6 +336,13 @@ HL_COLD uint64_t *hl_next_chunk(hl_wire_writer *w)
 {
     hl_session *s = hl_tracker.session;
     uint64_t since_ns = 0, seen_progress = 0;
+    if (HL_UNLIKELY(
+            !hl_writer_is_current(w))) { /* a hook that began before a stop: the thread's next one finds another */
+        hl_tracker_lose(1);
+        if (hl_self == w)
+            hl_self = NULL;
+        return NULL;
+    }
     while (!is_over(s)) {
         uint64_t signals;
         hl_os_block_signals(&signals);

@@ -21,6 +21,7 @@ enum {
     HL_BELOW = 1,         /* mark: the real PyMem function is being called; its mappings are arenas */
     HL_BELOW_FOREIGN = 3, /* mark: a real malloc that is not libc's is being called; its mappings are its own matter */
     HL_MARK_BITS = 7,
+    HL_LEFT = 8, /* in place of a mark: the recording was stopped; its thread takes another writer in the next one */
 };
 
 /* What the tracker keeps in a writer's slot behind the wire's fields; `tracker_hot` and `python` are the walker's. All

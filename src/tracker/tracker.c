@@ -2,11 +2,13 @@
  * tracker.c - joining a session, leaving it, and what the process says of itself in its slot.
  *
  * Runs in the program: in the constructor, or in the first hook before it (libraries' constructors allocate), in a forked
- * child, and on whichever thread finds that the collector is gone.
+ * child, on whichever thread finds that the collector is gone, and in a program that is not preloaded when it asks to be
+ * recorded (inside.c).
  */
 #include "tracker.h"
 
 #include "native.h"
+#include "patch.h"
 #include "python.h"
 
 #include <dlfcn.h>
@@ -141,6 +143,12 @@ static bool open_process(uint32_t born_by, int32_t parent_pid, const hl_wire_pro
     atomic_store(&p->python_flags, 0);
     atomic_store(&p->exit_status, 0);
     atomic_store(&p->lost, 0);
+    atomic_store(&p->watched, 0);
+    atomic_store(&p->sync_asked, 0);
+    atomic_store(&p->sync_done, 0);
+    atomic_store(&p->heap, 0);
+    atomic_store(&p->peak, 0);
+    atomic_store(&p->seen_ns, 0);
     p->rss_before = parent ? 0 : hl_resident_peak(); /* a forked child begins with its parent's pages: no call needed */
     atomic_store(&p->rss_peak, 0);
     begin_texts(p);
@@ -177,8 +185,9 @@ void hl_tracker_set_python(uint32_t version, uint32_t flags)
 
 void hl_tracker_lose(uint64_t events)
 {
-    if (hl_tracker.process)
-        atomic_fetch_add_explicit(&hl_tracker.process->lost, events, memory_order_relaxed);
+    hl_wire_process *p = hl_tracker.process;
+    if (p)
+        atomic_fetch_add_explicit(&p->lost, events, memory_order_relaxed);
 }
 
 /* ---------------------------------------------------------------------------------------------------- joining */
@@ -225,7 +234,7 @@ static const char *reason_not_to_record(hl_session *s)
 }
 
 /* From here on events are recorded. The order matters: hooks look at `on` first, and then at the rest. */
-static void begin_recording(void)
+static void begin_recording(bool forked)
 {
     hl_tracker.live.order = &hl_tracker.process->order;
     hl_tracker.live.root = HL_ROOT_NODE(hl_tracker.process->seed);
@@ -240,7 +249,10 @@ static void begin_recording(void)
     atomic_store(&hl_tracker.session->began, 1);
     hl_tracker_set_recording(HL_RECORDING_MALLOC, NULL);
     hl_native_join();
-    hl_python_join();
+    if (forked)
+        hl_python_forked();
+    else
+        hl_python_join();
     atomic_store(&hl_tracker.state, HL_RECORDING);
     atomic_store(&hl_tracker.process->state, HL_PROCESS_RUNNING);
     atomic_thread_fence(memory_order_seq_cst);
@@ -277,6 +289,23 @@ static bool find_session(char *locator, size_t room)
     return found;
 }
 
+/* What is needed once, whatever the number of recordings. False: there is no thread-specific key left. */
+static bool prepare_once(void)
+{
+    static bool done;
+    if (done)
+        return true;
+    hl_os_allow_membarrier();
+    hl_watch_exit();
+    if (pthread_key_create(&hl_tracker.exit_key, hl_end_thread))
+        return false;
+    /* Only anonymous pages can be wiped, and this one is the library's own data so far (all of it still zero). */
+    hl_os_call(SYS_mmap, (long)&hl_tracker.live, HL_LARGEST_PAGE, PROT_READ | PROT_WRITE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    hl_os_call(SYS_madvise, (long)&hl_tracker.live, HL_LARGEST_PAGE, MADV_WIPEONFORK, 0, 0, 0);
+    return done = true;
+}
+
 static void join(void)
 {
     char locator[sizeof((hl_session *)0)->locator];
@@ -296,19 +325,13 @@ static void join(void)
         return;
     if (!open_process(0, hl_os_parent_pid(), NULL))
         return;
-    hl_os_allow_membarrier();
-    hl_watch_exit();
-    if (!reason && pthread_key_create(&hl_tracker.exit_key, hl_end_thread))
+    if (!prepare_once() && !reason)
         reason = "the program has no thread-specific key left";
     if (reason) {
         stay_quiet(reason);
         return;
     }
-    /* Only anonymous pages can be wiped, and this one is the library's own data so far (all of it still zero). */
-    hl_os_call(SYS_mmap, (long)&hl_tracker.live, HL_LARGEST_PAGE, PROT_READ | PROT_WRITE,
-               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-    hl_os_call(SYS_madvise, (long)&hl_tracker.live, HL_LARGEST_PAGE, MADV_WIPEONFORK, 0, 0, 0);
-    begin_recording();
+    begin_recording(false);
 }
 
 void hl_tracker_join(void)
@@ -326,7 +349,66 @@ void hl_tracker_join(void)
     errno = saved;
 }
 
-__attribute__((constructor(101))) static void start(void) { hl_tracker_join(); }
+int hl_tracker_prepare(const char *locator)
+{
+    static uint32_t recordings;
+    uint32_t quiet = HL_QUIET;
+    if (!atomic_compare_exchange_strong(&hl_tracker.state, &quiet, HL_JOINING))
+        return -EBUSY;
+    int error = 0;
+    hl_real_find();
+    hl_session *s = map_session(locator);
+    if (!s) {
+        error = -ENXIO;
+        goto give_up;
+    }
+    if (atomic_load(&s->ended) || is_in_other_pid_namespace(s)) {
+        hl_os_give_back(s, s->bytes);
+        error = -ENXIO;
+        goto give_up;
+    }
+    hl_tracker.pid = hl_os_pid();
+    atomic_store(&hl_tracker.next_writer, 0);
+    atomic_store(&hl_tracker.no_writer_until_ns, 0);
+    hl_tracker.shared = NULL;
+    hl_tracker.session = s;
+    atomic_store(&s->seeds, ++recordings << 16); /* nodes and code of earlier recordings have other names */
+    hl_pools_forked();
+    if (!prepare_once() || !open_process(HL_BORN_INSIDE, hl_os_parent_pid(), NULL)) {
+        error = -EAGAIN;
+        goto give_up;
+    }
+    return 0;
+give_up:
+    atomic_store(&hl_tracker.state, HL_QUIET);
+    return error;
+}
+
+void hl_tracker_go(void)
+{
+    hl_tracker.walk = NULL;
+    hl_native.python_walk = NULL;
+    begin_recording(false);
+}
+
+/* Whether a program that runs has loaded the library, and not the loader before it (LD_PRELOAD). */
+static bool is_loaded_late(void)
+{
+    void *program = dlopen(NULL, RTLD_LAZY); /* what is loaded for itself alone is not found through it */
+    return program && dlsym(program, HL_TRACKER_SYMBOL) == NULL;
+}
+
+__attribute__((constructor(101))) static void start(void)
+{
+    uint32_t outside = HL_OUTSIDE;
+    if (atomic_load(&hl_tracker.state) == HL_OUTSIDE && is_loaded_late() &&
+        atomic_compare_exchange_strong(&hl_tracker.state, &outside, HL_QUIET)) {
+        hl_tracker.inside = true;
+        hl_tracker.pid = hl_os_pid();
+        return;
+    }
+    hl_tracker_join();
+}
 
 /* ------------------------------------------------------------------------------------------ leaving, forking */
 
@@ -345,6 +427,7 @@ void hl_tracker_forked(void)
     hl_tracker.shared = NULL;
     atomic_store(&hl_tracker.next_writer, 0);
     hl_pools_forked();
+    hl_patch_forked();
     bool was_recorded = state == HL_RECORDING;
     atomic_store(&hl_tracker.state, HL_JOINING);
     bool unlisted = !was_recorded && !atomic_load(&s->began);
@@ -359,7 +442,7 @@ void hl_tracker_forked(void)
     } else if (s->children == HL_CHILDREN_NONE) {
         stay_quiet("a child process (--children=none)");
     } else {
-        begin_recording(); /* what hl_os_allow_membarrier said holds for children too */
+        begin_recording(true); /* what hl_os_allow_membarrier said holds for children too */
     }
     errno = saved;
 }
@@ -375,6 +458,8 @@ void hl_tracker_stalled(void)
 {
     hl_wire_process *p = hl_tracker.process;
     hl_tracker_lose(1);
-    hl_tracker_set_recording(atomic_load(&p->recording), "the collector took nothing for 10 s: recording ended early");
+    if (p)
+        hl_tracker_set_recording(atomic_load(&p->recording),
+                                 "the collector took nothing for 10 s: recording ended early");
     hl_tracker_quit();
 }

@@ -14,7 +14,10 @@
  *
  * Files:
  *   tracker.c       joining a session, leaving it, what the process says of itself
- *   start.c         a session where there is none yet (HEAPLINE_START): starts a collector
+ *   start.c         a session where there is none yet (HEAPLINE_START, heapline.start()): starts a collector
+ *   inside.c        recordings that begin and end while the program runs (heapline.start())
+ *   patch.h, .c     the hooks put into relocation slots, where they are not preloaded
+ *   opens.c         dlopen as it is called through those slots
  *   environment.c   our variables, taken out of the program's environment
  *   ring.h, ring.c  writers, chunks, epochs: how a word gets to the collector
  *   hooks.c         the malloc family
@@ -63,7 +66,7 @@ typedef enum hl_tracker_state {
     HL_OUTSIDE, /* has not looked for a session yet */
     HL_JOINING,
     HL_RECORDING,
-    HL_QUIET, /* no session, not to be recorded, or over: hooks pass through, for good */
+    HL_QUIET, /* no session, not to be recorded, or over: hooks pass through; for good, unless `inside` */
 } hl_tracker_state;
 
 /* The node of the calling thread's present Python stack (python.h). */
@@ -85,6 +88,15 @@ typedef struct hl_pool_owner {
 } hl_pool_owner;
 enum { HL_POOL_OWNERS = 16 };
 
+/* The session of a recording that was stopped, and stays mapped while threads may still look at their writers in it. */
+typedef struct hl_left_session {
+    hl_session *_Atomic session; /* NULL: a free place */
+    uint32_t process_index;      /* of this process, there */
+    _Atomic int32_t threads;     /* whose hl_self is in it */
+    _Atomic uint64_t since_ns;
+} hl_left_session;
+enum { HL_LEFT_SESSIONS = 256 };
+
 typedef struct hl_tracker {
     /* A page that the kernel wipes in a forked child (MADV_WIPEONFORK), so that a child never writes into its parent's
      * rings, however it was made: its hooks find `on` 0 and join anew. Read by every event. */
@@ -99,6 +111,7 @@ typedef struct hl_tracker {
     hl_walker *walk;          /* NULL: no Python stacks, all is charged to the root */
     uintptr_t realloc_mark;   /* what the hook's mark says while the real realloc is called */
     _Atomic uint32_t state;   /* hl_tracker_state */
+    bool inside;              /* not preloaded: loaded by a program that ran already, and hooked in by patch.c */
     _Atomic bool confined;    /* the program may have forbidden itself system calls: none that can be done without */
     int32_t pid;              /* of the image that `process` belongs to */
     hl_session *session;      /* NULL: there is none. Also mapped where nothing is recorded, for children. */
@@ -122,6 +135,9 @@ typedef struct hl_tracker {
     _Atomic int32_t shared_holder;       /* tid of the thread that used it last, */
     _Atomic uint64_t shared_mark;        /* and its mark */
     _Atomic bool crowded;                /* to be noted: there were more threads than writers */
+
+    /* inside.c */
+    hl_left_session left[HL_LEFT_SESSIONS];
 
     /* pools.c */
     hl_pool_owner pool_owners[HL_POOL_OWNERS];
@@ -149,6 +165,21 @@ void hl_tracker_quit(void);
 /* The same because the collector took nothing for too long; it may be going on later, so it is told. */
 void hl_tracker_stalled(void);
 
+/* inside.c needs the parts of joining. Maps the session at `locator` and takes a slot in it, for hooks that still pass
+ * through; 0 or -errno. Then, with the GIL held where there is Python: events are recorded from here on. */
+int hl_tracker_prepare(const char *locator);
+void hl_tracker_go(void);
+/* By this symbol trackers in one process find each other: the version of the library, as text. */
+#define HL_TRACKER_SYMBOL "heapline_tracker_version"
+
+/* Whether a writer is one of the recording at hand. */
+static inline bool hl_writer_is_current(const hl_wire_writer *w)
+{
+    return (uintptr_t)w - (uintptr_t)hl_tracker.session < HL_CHUNKS_AT;
+}
+/* The calling thread will not look at `w` any more, whose recording was stopped. */
+void hl_left_by_thread(const hl_wire_writer *w);
+
 /* Whether this is the process that joined (and not, say, its vfork child). */
 static inline bool hl_tracker_is_own_process(void) { return hl_tracker.pid == hl_os_pid(); }
 
@@ -175,7 +206,8 @@ uint64_t hl_resident_peak(void);
 void hl_pool_mapped(hl_wire_writer *w, const void *caller, uint64_t bytes);
 void hl_pools_forked(void);
 
-/* start.c: starts `binary collect ..` and waits until it is ready, at most 5 s. Writes the locator; 0 or -errno. */
+/* start.c: starts `binary collect ..` and waits until it is ready, at most 5 s. Writes the locator; or, when the collector
+ * was asked to (--inside), "!" and why it refuses. 0 or -errno. */
 int hl_start_session(const char *binary, const char *options, char *locator, size_t room);
 /* Whether this process is one for which a recording is started. */
 bool hl_start_is_wanted(const char *options);
@@ -191,5 +223,7 @@ void hl_real_find(void);
 /* dlsym for the tracker's own use: what it allocates (a message, when there is no such symbol) is not the program's. It
  * replaces the message that the program's next dlerror gives, so it is for the time before main. */
 void *hl_real_symbol(void *handle, const char *name);
+/* What the program's calls of `name` reach but for our hook; NULL: nothing. */
+void *hl_real_next(const char *name);
 
 #endif

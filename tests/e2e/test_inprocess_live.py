@@ -1,0 +1,223 @@
+"""What a recorded program asks about itself: heap_bytes, peak_bytes, reset_peak, snapshot, mark, region."""
+
+import pytest
+from test_inprocess import SINCE, environment, run
+
+NUMBERS = """
+import heapline, sys
+def numbers():
+    return heapline.heap_bytes(sync=True)
+def peak():
+    return heapline.peak_bytes(sync=True)
+numbers_before = None
+"""
+
+
+def asked(heapline, program, how, **options):
+    """The program's output when it records itself, or under heapline run."""
+    if how == "inside":
+        body = "\n".join("    " + line for line in program.strip().splitlines())
+        text = NUMBERS + "with heapline.track('inside.heapline'):\n" + body + "\n"
+        return run(heapline, text, **options).stdout
+    return heapline.run(NUMBERS + program + "\n", env=environment(heapline), **options).stdout
+
+
+@SINCE
+@pytest.mark.parametrize("how", ["inside", "run"])
+def test_heap_and_peak_are_exact(heapline, each_python, how):
+    program = """
+kept = None
+for i in range(5): numbers(), peak()
+before = numbers()
+kept = bytearray(10_000_000)
+after = numbers()
+assert 10_000_000 <= after - before < 10_010_000, (before, after)
+kept = None
+assert abs(numbers() - before) < 10_000
+assert peak() >= before + 10_000_000
+heapline.reset_peak()
+assert peak() - before < 50_000, (peak(), before)
+base = numbers()
+kept = bytearray(3_000_000)
+kept = None
+assert 2_999_000 <= peak() - base < 3_050_000, (peak(), base)
+print("exact")
+"""
+    assert asked(heapline, program, how, python=each_python) == "exact\n"
+
+
+def test_the_profiles_peak_is_not_reset(heapline):
+    program = (
+        NUMBERS
+        + """
+with heapline.track("inside.heapline"):
+    kept = bytearray(10_000_000)
+    kept = None
+    heapline.reset_peak()
+    kept = bytearray(1_000_000)
+    assert peak() < 5_000_000
+"""
+    )
+    profile = run(heapline, program)
+    assert profile.stats()["peak_bytes"] > 10_000_000
+    assert profile.value("SELECT max(heap_high) FROM tick") == profile.stats()["peak_bytes"]
+
+
+def test_numbers_are_fresh_and_cheap(heapline):
+    program = (
+        NUMBERS
+        + """
+import time
+with heapline.track("inside.heapline"):
+    ages = []
+    heapline.heap_bytes()
+    time.sleep(0.1)
+    for i in range(200):
+        kept = [bytearray(1000) for k in range(100)]
+        ages.append(heapline.usage().age)
+        time.sleep(0.001)
+    ages.sort()
+    begin = time.perf_counter()
+    for i in range(100_000): heapline.heap_bytes()
+    cost = (time.perf_counter() - begin) / 100_000
+print(ages[100], cost)
+"""
+    )
+    age, cost = map(float, run(heapline, program).stdout.split())
+    assert age < 0.010  # 1 ms on a machine that has nothing else to do
+    assert cost < 0.000005
+
+
+def test_numbers_of_several_threads(heapline):
+    program = (
+        NUMBERS
+        + """
+import threading
+with heapline.track("inside.heapline"):
+    held = []
+    before = numbers()
+    def thread():
+        for i in range(100):
+            held.append(bytearray(10_000))
+            heapline.heap_bytes(sync=True)
+    threads = [threading.Thread(target=thread) for i in range(4)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    assert numbers() - before >= 4_000_000
+print("well")
+"""
+    )
+    assert run(heapline, program).stdout == "well\n"
+
+
+def test_nothing_is_recorded(heapline):
+    program = """
+import heapline, gc
+for ask in (heapline.heap_bytes, heapline.peak_bytes, heapline.usage, lambda: heapline.heap_bytes(sync=True)):
+    try:
+        ask()
+    except heapline.HeaplineError as error:
+        assert "not being recorded" in str(error)
+    else:
+        raise AssertionError
+heapline.mark("nothing")
+with heapline.region("nothing"): pass
+heapline.reset_peak()
+with heapline.track("inside.heapline"):
+    assert heapline.heap_bytes(sync=True) > 0
+try:
+    heapline.heap_bytes()
+except heapline.HeaplineError:
+    print("well")
+"""
+    assert run(heapline, program).stdout == "well\n"
+
+
+def test_a_forked_child_has_its_own_numbers(heapline):
+    program = (
+        NUMBERS
+        + """
+import os
+with heapline.track("inside.heapline"):
+    kept = bytearray(5_000_000)
+    assert numbers() >= 5_000_000
+    pid = os.fork()
+    if pid == 0:
+        try:
+            more = bytearray(1_000_000)
+            assert 1_000_000 <= numbers() < 4_000_000, numbers()
+            os._exit(0)
+        except BaseException as error:
+            print(error, flush=True)
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert numbers() >= 5_000_000
+"""
+    )
+    run(heapline, program)
+
+
+def test_snapshot(heapline):
+    program = """
+import heapline, os
+with heapline.track("inside.heapline"):
+    first = bytearray(1_000_000)
+    path = heapline.snapshot("first.heapline")
+    assert path == os.path.abspath("first.heapline")
+    second = bytearray(2_000_000)
+    heapline.snapshot("second.heapline")
+    try:
+        heapline.snapshot("first.heapline")
+    except FileExistsError:
+        print("exists")
+    try:
+        heapline.snapshot("/nonexistent/folder/x.heapline")
+    except OSError:
+        print("no such folder")
+    third = bytearray(3_000_000)
+"""
+    profile = run(heapline, program)
+    assert profile.stdout == "exists\nno such folder\n"
+    held = lambda p: [p.live(line=line).bytes >= 1_000_000 for line in (4, 7, 17)]
+    assert held(heapline.profile(heapline.folder / "first.heapline")) == [True, False, False]
+    assert held(heapline.profile(heapline.folder / "second.heapline")) == [True, True, False]
+    assert held(profile) == [True, True, True]
+
+
+def test_marks_and_regions(heapline):
+    program = """
+import heapline, time
+with heapline.track("inside.heapline"):
+    heapline.mark("begun")
+    time.sleep(0.05)
+    with heapline.region("request", route="/users", n=3):
+        kept = bytearray(1_000_000)
+        time.sleep(0.1)
+    heapline.mark("ünïcode " + "é" * 300)
+"""
+    profile = run(heapline, program)
+    marks = profile.json("timeline")["marks"]
+    assert [(m["kind"], m["name"]) for m in marks[:3]] == [
+        ("mark", "begun"),
+        ("region", "request route=/users n=3"),
+        ("region end", "request route=/users n=3"),
+    ]
+    assert marks[3]["name"].startswith("ünïcode éé") and len(marks[3]["name"].encode()) <= 448
+    begin, end = marks[1]["time_s"], marks[2]["time_s"]
+    assert 0.04 < begin and 0.08 < end - begin < 1
+    text = profile.text("timeline")
+    assert "Marks" in text and "request route=/users n=3" in text
+    profile.text("timeline", "--csv")
+
+
+def test_many_marks(heapline):
+    program = """
+import heapline
+with heapline.track("inside.heapline"):
+    for i in range(60_000):
+        with heapline.region("r"): pass
+"""
+    profile = run(heapline, program)
+    assert profile.value("SELECT count(*) FROM mark WHERE kind LIKE 'region%'") <= 100_000
+    assert "100,000 marks" in " ".join(profile.stats()["notes"])
+    assert "later ones" in profile.text("timeline")
