@@ -12,6 +12,7 @@ enum {
     HL_EXIT_CHECK_FAILED = 1,
     HL_EXIT_USAGE = 2,
     HL_EXIT_NOT_A_PROFILE = 3,
+    HL_EXIT_INCOMPLETE = 4,       /* check, diff: no limit is exceeded, but not everything was recorded */
     HL_EXIT_OURS = 125,           /* `heapline run` could not start the program, for a reason of its own */
     HL_EXIT_NOT_EXECUTABLE = 126, /* the program is there and cannot be executed */
     HL_EXIT_NOT_FOUND = 127,

@@ -19,6 +19,7 @@ typedef struct hl_command {
 extern const hl_command hl_commands[]; /* ends with a null name */
 #define HL_GROUP_RECORD "record"
 #define HL_GROUP_READ "read a profile"
+#define HL_GROUP_COMPARE "check, compare and join profiles"
 
 /* Recording: run.c, env.c, collect.c, status.c, stop.c. */
 int hl_cmd_run(int argc, char **argv);
@@ -35,5 +36,9 @@ int hl_cmd_summary(int argc, char **argv);
 int hl_cmd_lines(int argc, char **argv);
 int hl_cmd_timeline(int argc, char **argv);
 int hl_cmd_processes(int argc, char **argv);
+
+/* Outcomes of profiles, and profiles of profiles: check.c, diff.c, merge.c. */
+int hl_cmd_check(int argc, char **argv);
+int hl_cmd_diff(int argc, char **argv);
 
 #endif

@@ -14,5 +14,7 @@ const hl_command hl_commands[] = {
     {"lines", "source lines beside what they took and held", hl_cmd_lines, HL_GROUP_READ},
     {"timeline", "heap and RSS over time", hl_cmd_timeline, HL_GROUP_READ},
     {"processes", "the tree of processes", hl_cmd_processes, HL_GROUP_READ},
+    {"check", "whether a recording kept its limits, for CI", hl_cmd_check, HL_GROUP_COMPARE},
+    {"diff", "what grew from one recording to another, by line", hl_cmd_diff, HL_GROUP_COMPARE},
     {0},
 };

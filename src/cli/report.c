@@ -52,9 +52,11 @@ static int choose_moment(const hl_syntax *syntax, const hl_report_options *o, hl
     return -1;
 }
 
+void hl_report_complain(const char *path, const char *why) { hl_error("%s: %s", *path ? path : "''", why); }
+
 static int complain(const char *path, const char *why, int error)
 {
-    hl_error("%s: %s", *path ? path : "''", *why ? why : hl_error_text(error));
+    hl_report_complain(path, *why ? why : hl_error_text(error));
     return HL_EXIT_NOT_A_PROFILE;
 }
 
@@ -64,8 +66,7 @@ static int has_started_at(const hl_recorded *recorded, hl_session *session, void
     return recorded->start_unix_ns == *(const int64_t *)start_unix_ns;
 }
 
-/* Whether somebody records into this profile now. The file alone cannot tell: it may have been left by a killed one. */
-static bool is_recorded(const hl_model *model)
+bool hl_report_is_recorded(const hl_model *model)
 {
     int64_t start_unix_ns = hl_model_number(model, "start_unix_ns", -1);
     return hl_registry_each(has_started_at, &start_unix_ns) != 0;
@@ -169,7 +170,7 @@ int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_
                                               : HL_FRAMES_ALL,
                               r.why, sizeof r.why);
         if (!error && r.model->running)
-            r.model->watched = is_recorded(r.model);
+            r.model->watched = hl_report_is_recorded(r.model);
         status = error ? complain(r.path, r.why, error) : make(&r, &o, selection, writer, r.path);
         if (error == -ENOENT) /* asked for what it has not */
             status = HL_EXIT_USAGE;

@@ -90,4 +90,10 @@ extern const char *const hl_colour_choices[];
 int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_writer *writer, uint64_t rows,
                       uint64_t json_rows, bool takes_names);
 
+/* "heapline: FILE: why". */
+void hl_report_complain(const char *path, const char *why);
+
+/* Whether somebody records into this profile now. The file alone cannot tell: it may have been left by a killed one. */
+bool hl_report_is_recorded(const hl_model *model);
+
 #endif
