@@ -40,5 +40,6 @@ int hl_cmd_processes(int argc, char **argv);
 /* Outcomes of profiles, and profiles of profiles: check.c, diff.c, merge.c. */
 int hl_cmd_check(int argc, char **argv);
 int hl_cmd_diff(int argc, char **argv);
+int hl_cmd_merge(int argc, char **argv);
 
 #endif

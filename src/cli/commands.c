@@ -16,5 +16,6 @@ const hl_command hl_commands[] = {
     {"processes", "the tree of processes", hl_cmd_processes, HL_GROUP_READ},
     {"check", "whether a recording kept its limits, for CI", hl_cmd_check, HL_GROUP_COMPARE},
     {"diff", "what grew from one recording to another, by line", hl_cmd_diff, HL_GROUP_COMPARE},
+    {"merge", "join profiles of several processes or machines", hl_cmd_merge, HL_GROUP_COMPARE},
     {0},
 };

@@ -57,4 +57,17 @@ int hl_profile_open(hl_profile **profile, const char *path, char *why, size_t wh
 void hl_profile_close(hl_profile *profile);
 struct sqlite3 *hl_profile_database(hl_profile *profile);
 
+/* ------------------------------------------------------------------------------------------------------- merging */
+
+typedef struct hl_merge_input {
+    hl_profile *profile;
+    const char *name; /* for people: the file's name */
+} hl_merge_input;
+
+/* Writes one profile of several to `path`, replacing it. `by_clock`: times are kept apart by the clock at their starts, else
+ * all begin at once. `labels` as in hl_profile_identity, of the whole. -EEXIST: two of them hold the same recording; -ENOMEM,
+ * -EIO or an errno of writing; words in `why`. */
+int hl_profile_merge(const char *path, const hl_merge_input *inputs, size_t n, bool by_clock, const char *const *labels,
+                     char *why, size_t why_bytes);
+
 #endif

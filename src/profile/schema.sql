@@ -124,6 +124,21 @@ SELECT stat, born, CASE lived WHEN 0 THEN NULL ELSE born + lived END AS died, bl
 CREATE TABLE mark (time_ns INTEGER NOT NULL, process INTEGER, kind TEXT NOT NULL, name TEXT NOT NULL); -- fork, exec, exit ..
 CREATE TABLE note (id INTEGER PRIMARY KEY, process INTEGER, text TEXT NOT NULL); -- what the user should know
 
+-- One row a recording of a merged profile (heapline merge); none in others. Processes first_process to last_process are its.
+CREATE TABLE recording (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,            -- of the file that it was in
+    first_process INTEGER NOT NULL, last_process INTEGER NOT NULL, -- process.id
+    host TEXT NOT NULL, command TEXT NOT NULL, directory TEXT NOT NULL, options TEXT NOT NULL, -- as in meta
+    start_unix_ns INTEGER NOT NULL,
+    offset_ns INTEGER NOT NULL,    -- where its start is in the time of this profile
+    length_ns INTEGER NOT NULL,
+    state TEXT NOT NULL, exit_status INTEGER, signal INTEGER, end_ns INTEGER, oom_scope TEXT, oom_limit INTEGER NOT NULL,
+    peak INTEGER NOT NULL, peak_ns INTEGER NOT NULL, peak_bound INTEGER NOT NULL, rss_peak INTEGER NOT NULL, -- its own
+    lost INTEGER NOT NULL
+);
+CREATE TABLE recording_label (recording INTEGER NOT NULL, key TEXT NOT NULL, value TEXT, PRIMARY KEY (recording, key)) WITHOUT ROWID;
+
 -- For people who write SQL.
 CREATE VIEW call_site AS
 SELECT stat.id, stat.stack, stat.process, stat.thread, allocator.name AS allocator,

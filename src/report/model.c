@@ -382,6 +382,68 @@ static int fill_note(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
     return note->text ? 0 : -ENOMEM;
 }
 
+/* ------------------------------------------------------------------------------------------------------ recordings */
+
+static int64_t column_or_none(sqlite3_stmt *row, int column)
+{
+    return sqlite3_column_type(row, column) == SQLITE_NULL ? -1 : sqlite3_column_int64(row, column);
+}
+
+/* The processes of a recording are rows one after the other. */
+static void find_processes(const hl_model *m, hl_model_recording *r, int64_t first, int64_t last)
+{
+    r->first_process = 1;
+    for (uint32_t i = m->processes.n; i-- > 0;) {
+        int64_t id = m->processes.row[i].id;
+        if (id < first || id > last)
+            continue;
+        r->last_process = r->last_process < i ? i : r->last_process;
+        r->first_process = i;
+    }
+}
+
+static int fill_recording(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
+{
+    hl_model_recording *r = into;
+    *r = (hl_model_recording){
+        .id = sqlite3_column_int64(row, 0),
+        .name = column_text(l, row, 1, ""),
+        .host = column_text(l, row, 4, ""),
+        .command = column_text(l, row, 5, ""),
+        .state = column_text(l, row, 6, "finished"),
+        .start_unix_ns = column_count(row, 7),
+        .offset_ns = column_count(row, 8),
+        .length_ns = column_count(row, 9),
+        .peak = column_count(row, 10),
+        .peak_ns = column_count(row, 11),
+        .peak_bound = column_count(row, 12),
+        .rss_peak = column_count(row, 13),
+        .exit_status = column_or_none(row, 14),
+        .signal = column_or_none(row, 15),
+        .oom_scope = column_text(l, row, 16, NULL),
+        .labels = column_text(l, row, 17, ""),
+    };
+    find_processes(l->model, r, sqlite3_column_int64(row, 2), sqlite3_column_int64(row, 3));
+    return r->name && r->host && r->command && r->state && r->labels ? 0 : -ENOMEM;
+}
+
+static int load_recordings(loader *l)
+{
+    hl_model *m = l->model;
+    sqlite3_stmt *probe = NULL;
+    /* Profiles of earlier versions have no such table. */
+    if (sqlite3_prepare_v2(m->database, "SELECT recording, key, value FROM recording_label", -1, &probe, NULL) !=
+        SQLITE_OK)
+        return sqlite3_errcode(m->database) == SQLITE_NOMEM ? -ENOMEM : 0;
+    sqlite3_finalize(probe);
+    return load(
+        l,
+        "SELECT id, name, first_process, last_process, host, command, state, start_unix_ns, offset_ns, length_ns, "
+        "peak, peak_ns, peak_bound, rss_peak, exit_status, signal, oom_scope, (SELECT group_concat(key || '=' || "
+        "coalesce(value, ''), ', ') FROM recording_label WHERE recording = recording.id) FROM recording ORDER BY id",
+        &m->recordings, sizeof *m->recordings.row, fill_recording);
+}
+
 /* --------------------------------------------------------------------------------------------------------- the rest */
 
 const char *hl_model_text(const hl_model *model, const char *key, const char *otherwise)
@@ -419,6 +481,7 @@ static void summarise(hl_model *m)
     m->peak_ns = meta_count(m, "peak_ns", 0);
     m->peak_blocks = meta_count(m, "peak_blocks", 0);
     m->peak_bound = meta_count(m, "peak_bound", m->peak);
+    m->peak_seen = meta_count(m, "peak_seen", 0);
     const hl_model_process *only = NULL;
     for (uint32_t i = 0; i < m->processes.n; i++) {
         hl_model_process *p = &m->processes.row[i];
@@ -489,7 +552,7 @@ static int load_tables(loader *l)
              "peak, peak_blocks, tree_peak, tree_peak_blocks FROM stat ORDER BY id",
              &m->stats, sizeof *m->stats.row, fill_stat)) ||
         (error = load(l, "SELECT process, text FROM note ORDER BY id", &m->notes, sizeof *m->notes.row, fill_note)) ||
-        (error = hl_arrange_stacks(l)))
+        (error = load_recordings(l)) || (error = hl_arrange_stacks(l)))
         return error;
     return hl_charge_stacks(l);
 }
@@ -531,6 +594,7 @@ void hl_model_release(hl_model *m)
     free(m->allocators.row);
     free(m->stats.row);
     free(m->notes.row);
+    free(m->recordings.row);
     for (hl_strings *chunk = m->strings, *next; chunk; chunk = next) {
         next = chunk->next;
         free(chunk);

@@ -127,6 +127,17 @@ typedef struct hl_note {
     const char *text;
 } hl_note;
 
+/* Of a merged profile: one of the recordings in it. Times are those of the merged profile. */
+typedef struct hl_model_recording {
+    int64_t id;
+    const char *name, *host, *command, *state;
+    const char *labels;                   /* "rank=0, node=a", or "" */
+    uint32_t first_process, last_process; /* rows; first > last: none */
+    uint64_t start_unix_ns, offset_ns, length_ns, peak, peak_ns, peak_bound, rss_peak;
+    int64_t exit_status, signal; /* -1: not so, or unknown */
+    const char *oom_scope;       /* null: it did not run out of memory */
+} hl_model_recording;
+
 typedef struct hl_meta {
     const char *key, *text; /* as text, whatever its type */
     int64_t number;
@@ -151,6 +162,7 @@ typedef struct hl_model {
     HL_ARRAY(hl_allocator_name) allocators;
     HL_ARRAY(hl_stat) stats;
     HL_ARRAY(hl_note) notes;
+    HL_ARRAY(hl_model_recording) recordings; /* none unless it was merged */
     hl_frame_choice choice;
     bool has_native;       /* some stack has a native frame */
     bool native_only;      /* and none has one of Python's: a C program, or HL_FRAMES_NATIVE */
@@ -161,6 +173,9 @@ typedef struct hl_model {
     bool watched;          /* it is being recorded into at this moment; set by who knows, the command line */
     uint64_t now_ns;       /* end of the recording, or the time of this checkpoint */
     uint64_t peak, peak_ns, peak_blocks, peak_bound; /* of the tree; exact when one process has allocations */
+    uint64_t
+        peak_seen; /* of a merged profile: the most that the recordings held together at the end of a tick, at peak_ns;
+                         * peak is the sum of their own ones, at different times */
     uint64_t tick_ns, cell_tick_ns;
     struct hl_strings *strings;
 } hl_model;

@@ -86,6 +86,47 @@ static uint32_t *order_rows(const hl_model *m, uint32_t *last_child)
     return order;
 }
 
+/* The recordings of a merged profile; their processes follow in the same order. */
+static void put_recordings(hl_report *r)
+{
+    static const hl_column columns[] = {
+        {.title = "Recording", .least = 16},
+        {.title = "Peak", .right = true, .style = HL_BOLD},
+        {.title = "From", .right = true, .drop = 4},
+        {.title = "Ran for", .right = true, .drop = 3},
+        {.title = "Ended", .style = HL_YELLOW},
+        {.title = "Host", .drop = 2, .least = 10},
+        {.title = "Labels", .drop = 1, .least = 12, .tail = true},
+        {.title = "Command", .drop = 5, .least = 16, .tail = true},
+    };
+    const hl_model *m = r->model;
+    hl_out_put(&r->out, "\n");
+    hl_grid grid = hl_grid_begin(&r->out, columns, sizeof columns / sizeof *columns);
+    for (uint32_t i = 0; i < m->recordings.n; i++) {
+        const hl_model_recording *at = &m->recordings.row[i];
+        const char *name = at->signal >= 0 ? hl_signal_name(at->signal) : NULL;
+        hl_grid_row(&grid);
+        hl_grid_text(&grid, at->name);
+        hl_grid_size(&grid, at->peak);
+        hl_grid_time(&grid, at->offset_ns);
+        hl_grid_time(&grid, at->length_ns);
+        if (at->oom_scope)
+            hl_grid_text(&grid, "out of memory");
+        else if (name)
+            hl_grid_text(&grid, name);
+        else if (at->signal >= 0)
+            hl_grid_textf(&grid, "signal %lld", (long long)at->signal);
+        else if (at->exit_status >= 0)
+            hl_grid_textf(&grid, "exit %lld", (long long)at->exit_status);
+        else
+            hl_grid_text(&grid, strcmp(at->state, "running") == 0 ? "running" : "not seen");
+        hl_grid_text(&grid, at->host);
+        hl_grid_text(&grid, at->labels);
+        hl_grid_text(&grid, at->command);
+    }
+    hl_grid_end(&grid);
+}
+
 static void write_text(hl_report *r, const uint32_t *order, const uint32_t *last_child)
 {
     static const hl_column columns[] = {
@@ -99,6 +140,8 @@ static void write_text(hl_report *r, const uint32_t *order, const uint32_t *last
         {.title = "Command", .least = 16, .tail = true},
     };
     const hl_model *m = r->model;
+    if (m->recordings.n && r->view.process == HL_NO_ROW)
+        put_recordings(r);
     hl_out_put(&r->out, "\n");
     hl_grid grid = hl_grid_begin(&r->out, columns, sizeof columns / sizeof *columns);
     for (uint32_t i = 0; i < m->processes.n; i++) {
@@ -143,10 +186,46 @@ static void write_text(hl_report *r, const uint32_t *order, const uint32_t *last
     }
 }
 
+static void json_recordings(const hl_model *m, hl_json *json)
+{
+    hl_json_array(json, "recordings");
+    for (uint32_t i = 0; i < m->recordings.n; i++) {
+        const hl_model_recording *r = &m->recordings.row[i];
+        bool any = r->first_process <= r->last_process && r->last_process < m->processes.n;
+        hl_json_row(json, NULL);
+        hl_json_int(json, "id", r->id);
+        hl_json_text(json, "name", r->name);
+        hl_json_int(json, "first_process", any ? m->processes.row[r->first_process].id : 0);
+        hl_json_int(json, "last_process", any ? m->processes.row[r->last_process].id : 0);
+        hl_json_text(json, "host", r->host);
+        hl_json_text(json, "command", r->command);
+        hl_json_text(json, "labels", r->labels);
+        hl_json_seconds(json, "start_s", r->offset_ns);
+        hl_json_seconds(json, "duration_s", r->length_ns);
+        hl_json_text(json, "state", r->state);
+        if (r->exit_status >= 0)
+            hl_json_int(json, "exit", r->exit_status);
+        else
+            hl_json_null(json, "exit");
+        if (r->signal >= 0)
+            hl_json_int(json, "signal", r->signal);
+        else
+            hl_json_null(json, "signal");
+        hl_json_int(json, "peak_bytes", (int64_t)r->peak);
+        hl_json_int(json, "peak_bound_bytes", (int64_t)r->peak_bound);
+        hl_json_seconds(json, "peak_time_s", r->peak_ns);
+        hl_json_int(json, "rss_peak_bytes", (int64_t)r->rss_peak);
+        hl_json_end(json);
+    }
+    hl_json_end(json);
+}
+
 static void write_json(hl_report *r, const uint32_t *order)
 {
     const hl_model *m = r->model;
     hl_json json = hl_report_json(r, "heapline.processes/1");
+    if (m->recordings.n)
+        json_recordings(m, &json);
     hl_json_array(&json, "processes");
     for (uint32_t i = 0; i < m->processes.n; i++) {
         const hl_model_process *p = &m->processes.row[order[i]];

@@ -149,7 +149,8 @@ static void put_rss(hl_report *r, hl_grid *grid, const totals *t, const rss_part
 {
     char text[256];
     const char *owners = hl_model_pool_owners(r->model, r->view.process, text, sizeof text);
-    put_fact(grid, "RSS", "peak %s", SIZE(t->rss_peak));
+    put_fact(grid, "RSS", r->model->recordings.n && r->view.process == HL_NO_ROW ? "peaks add up to %s" : "peak %s",
+             SIZE(t->rss_peak));
     if (owners)
         put_fact(grid, "", "up to %s of it in memory that %s gives out itself (not by line)", SIZE(t->pool_peak),
                  owners);
@@ -179,7 +180,10 @@ static void put_facts(hl_report *r, const totals *t, const rss_parts *p)
     hl_out_put(&r->out, "\n");
     hl_grid grid = hl_grid_begin(&r->out, columns, 2);
     grid.no_header = true;
-    if (r->view.process == HL_NO_ROW)
+    if (r->view.process == HL_NO_ROW && m->recordings.n && m->recorded > 1)
+        put_fact(&grid, "Heap", "peaks add up to %s in %s blocks; together at least %s at %s", SIZE(m->peak),
+                 COUNT(m->peak_blocks), SIZE(m->peak_seen), TIME(m->peak_ns));
+    else if (r->view.process == HL_NO_ROW)
         put_fact(&grid, "Heap", "peak %s in %s blocks at %s", SIZE(m->peak), COUNT(m->peak_blocks), TIME(m->peak_ns));
     else
         put_fact(&grid, "Heap", "peak %s in %s blocks at %s", SIZE(m->processes.row[r->view.process].peak),
@@ -190,7 +194,11 @@ static void put_facts(hl_report *r, const totals *t, const rss_parts *p)
              *SHARE(t->freed, t->allocated) ? SHARE(t->freed, t->allocated) : "nothing");
     put_rss(r, &grid, t, p);
     if (t->arena_peak)
-        put_fact(&grid, "Arenas", "peak %s mapped by the interpreter's own allocator", SIZE(t->arena_peak));
+        put_fact(&grid, "Arenas",
+                 m->recordings.n && r->view.process == HL_NO_ROW
+                     ? "peaks add up to %s mapped by the interpreters' own allocators"
+                     : "peak %s mapped by the interpreter's own allocator",
+                 SIZE(t->arena_peak));
     const char *program = m->processes.n ? m->processes.row[0].executable : "";
     const char *base = strrchr(program, '/') ? strrchr(program, '/') + 1 : program;
     put_fact(&grid, "Program", "%s%.200s, %s thread%s, %u process%s", t->python ? "Python " : "",
@@ -610,6 +618,10 @@ static int write_json(hl_report *r, const totals *t, const rss_parts *parts, con
     json_rss(&json, parts);
     hl_json_int(&json, "threads", (int64_t)t->threads);
     hl_json_int(&json, "processes", m->processes.n);
+    if (m->recordings.n) {
+        hl_json_int(&json, "recordings", m->recordings.n);
+        hl_json_int(&json, "peak_seen_bytes", (int64_t)m->peak_seen);
+    }
     hl_json_int(&json, "events", hl_model_number(m, "events", 0));
     hl_json_int(&json, "events_lost", hl_model_number(m, "lost", 0));
     hl_json_seconds(&json, "waited_s", (uint64_t)hl_model_number(m, "waited_ns", 0));

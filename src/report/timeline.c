@@ -152,7 +152,9 @@ static void put_peak_mark(hl_report *r, const plot *p, uint64_t peak, uint64_t p
 static void own_peak(const hl_report *r, uint64_t *peak, uint64_t *peak_ns)
 {
     const hl_model_process *only = r->view.process == HL_NO_ROW ? NULL : &r->model->processes.row[r->view.process];
-    *peak = only ? only->peak : r->model->peak;
+    *peak = only                                               ? only->peak
+            : r->model->recordings.n && r->model->recorded > 1 ? r->model->peak_seen /* what there is a moment of */
+                                                               : r->model->peak;
     *peak_ns = only ? only->peak_ns : r->model->peak_ns;
 }
 

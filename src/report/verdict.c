@@ -67,8 +67,51 @@ static ending ending_of(const hl_model *m)
                     .time_ns = end_ns >= 0 ? (uint64_t)end_ns : m->now_ns};
 }
 
+static bool ended_badly(const hl_model_recording *r) { return r->signal >= 0 || r->exit_status > 0; }
+
+static bool did_not_end(const hl_model_recording *r) { return r->signal < 0 && r->exit_status < 0; }
+
+/* Of a merged profile: "in 3 recordings: 1 failed (r1.heapline by SIGKILL) within 5.20 s". */
+static void put_endings(const hl_model *m, hl_out *out)
+{
+    char time[HL_NUMBER_BYTES];
+    const hl_model_recording *first = NULL;
+    uint32_t bad = 0, open = 0;
+    for (uint32_t i = 0; i < m->recordings.n; i++) {
+        const hl_model_recording *r = &m->recordings.row[i];
+        bad += ended_badly(r);
+        open += did_not_end(r);
+        if (!first && ended_badly(r))
+            first = r;
+    }
+    hl_outf(out, "in %u recording%s: ", m->recordings.n, m->recordings.n == 1 ? "" : "s");
+    if (!bad && !open)
+        hl_out_put(out, "all ended well");
+    if (first) {
+        const char *name = first->signal >= 0 ? hl_signal_name(first->signal) : NULL;
+        hl_outf(out, "%u failed (", bad);
+        hl_out_clean(out, first->name, strlen(first->name));
+        if (first->oom_scope)
+            hl_out_put(out, ": out of memory");
+        else if (name)
+            hl_outf(out, " by %s", name);
+        else if (first->signal >= 0)
+            hl_outf(out, " by signal %d", (int)first->signal);
+        else
+            hl_outf(out, " with exit status %d", (int)first->exit_status);
+        hl_out_put(out, bad > 1 ? ", ..)" : ")");
+    }
+    if (open)
+        hl_outf(out, "%s%u had not ended", bad ? ", " : "", open);
+    hl_outf(out, " within %s", hl_time_text(time, m->now_ns));
+}
+
 static void put_ending(const hl_model *m, ending e, hl_out *out)
 {
+    if (m->recordings.n) {
+        put_endings(m, out);
+        return;
+    }
     char time[HL_NUMBER_BYTES], size[HL_NUMBER_BYTES];
     int64_t status = e.status, number = e.number;
     const char *scope = hl_model_text(m, "oom_scope", NULL);
@@ -167,7 +210,11 @@ static int put_peak(hl_model *m, hl_out *out)
         hl_out_put(out, "nothing was recorded");
         return 0;
     }
-    hl_outf(out, "peak %s at %s", hl_size_text(size, (int64_t)m->peak), hl_time_text(time, m->peak_ns));
+    if (m->recordings.n && m->recorded > 1)
+        hl_outf(out, "peaks add up to %s, together at least %s at %s", hl_size_text(size, (int64_t)m->peak),
+                hl_size_text(bound, (int64_t)m->peak_seen), hl_time_text(time, m->peak_ns));
+    else
+        hl_outf(out, "peak %s at %s", hl_size_text(size, (int64_t)m->peak), hl_time_text(time, m->peak_ns));
     if (m->recorded > 1 && m->peak_bound > m->peak)
         hl_outf(out, " (at most %s)", hl_size_text(bound, (int64_t)m->peak_bound));
     return put_heaviest(m, HL_AT_PEAK, out, ", ");
@@ -230,6 +277,8 @@ int hl_verdict_head(hl_model *m, hl_out *out)
 {
     int64_t status = hl_model_number(m, "exit_status", -1);
     bool bad = status > 0 || hl_model_number(m, "signal", -1) >= 0;
+    for (uint32_t i = 0; i < m->recordings.n; i++)
+        bad |= ended_badly(&m->recordings.row[i]);
     hl_out_style(out, bad ? HL_RED : HL_BOLD);
     put_command(m, out, out->terminal.width - 42 > 24 ? out->terminal.width - 42 : 24);
     hl_out_put(out, " ");

@@ -35,6 +35,20 @@ static uint32_t process_with(const hl_model *m, int64_t pid)
     return found;
 }
 
+/* Whether a pid is of processes in more than one recording of a merged profile, whose machines know nothing of each other. */
+static bool is_ambiguous(const hl_model *m, int64_t pid)
+{
+    uint32_t recordings = 0;
+    for (uint32_t i = 0; i < m->recordings.n; i++) {
+        const hl_model_recording *r = &m->recordings.row[i];
+        bool found = false;
+        for (uint32_t p = r->first_process; p <= r->last_process && p < m->processes.n && !found; p++)
+            found = m->processes.row[p].pid == pid;
+        recordings += found;
+    }
+    return recordings > 1;
+}
+
 static bool has_thread(const hl_view *view)
 {
     const hl_model *m = view->model;
@@ -165,6 +179,11 @@ static int choose(hl_view *view, char *why, size_t why_bytes)
         view->process = process_with(m, s->pid);
         if (view->process == HL_NO_ROW) {
             snprintf(why, why_bytes, "no process %lld in it (heapline processes lists them)", (long long)s->pid);
+            return -ENOENT;
+        }
+        if (is_ambiguous(m, s->pid)) {
+            snprintf(why, why_bytes, "several recordings have a process %lld (ask the profile that was merged)",
+                     (long long)s->pid);
             return -ENOENT;
         }
     }
@@ -317,6 +336,8 @@ const char *hl_view_title(const hl_view *view, char *text, size_t bytes)
     char time[HL_NUMBER_BYTES];
     switch (view->selection.moment) {
     case HL_AT_PEAK:
+        if (view->tree_peak && view->model->recordings.n)
+            return "at the recordings' own peaks";
         return view->selection.thread ? "share of the peak" : "at the peak";
     case HL_AT_END:
         return hl_model_end_words(view->model);
