@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _MARK, _REGION, _REGION_END, _TRACK, _TRACK_END, _RESET_PEAK = range(1, 7)  # hl_mark_kind
 
 
+_NOTHING = "this process is not being recorded: start() or track() first, or heapline run"
+
+
 class Usage:
     """What the process holds, as the collector has published it."""
 
@@ -36,53 +39,40 @@ class Usage:
         return f"Usage(heap={self.heap}, peak={self.peak}, age={self.age:.6f})"
 
 
-class _Numbers:
-    """Views of the page that the collector writes the numbers to."""
-
-    def __init__(self) -> None:
-        self.values: memoryview | None = None  # heap, peak, time in ns; uint64
-        self.watched: memoryview | None = None  # uint32
-
-
-_numbers = _Numbers()
+# Views of the page that the collector writes to: heap, peak, time in ns; and of the word that says that somebody looks.
+_values: memoryview | None = None
+_watched: memoryview
 
 
 def _forked() -> None:
-    _numbers.values = None
+    global _values  # noqa: PLW0603
+    _values = None  # the child has a page of its own
 
 
 os.register_at_fork(after_in_child=_forked)
 
 
-def _find() -> memoryview:
-    """Looks for the page. Raises HeaplineError when nothing is recorded."""
+def _look() -> memoryview:
+    """The page, looked for. Raises HeaplineError when nothing is recorded."""
+    global _values, _watched  # noqa: PLW0603
     import ctypes
 
     with _state.lock:
         watched, values = _state.loaded().numbers()
         if not watched or not values:
-            raise HeaplineError("this process is not being recorded: start() or track() first, or heapline run")
-        _numbers.watched = memoryview(ctypes.c_uint32.from_address(watched)).cast("B").cast("I")
-        _numbers.values = memoryview((ctypes.c_uint64 * 3).from_address(values)).cast("B").cast("Q")
-    return _numbers.values
-
-
-def _read(index: int, sync: bool) -> int:
-    if sync:
+            raise HeaplineError(_NOTHING)
+        _watched = memoryview(ctypes.c_uint32.from_address(watched)).cast("B").cast("I")
+        found = memoryview((ctypes.c_uint64 * 3).from_address(values)).cast("B").cast("Q")
+        _values = found
+    if not found[2]:  # nothing has been published yet
         _sync()
-    values = _numbers.values
-    if values is None or not values[2]:
-        values = _find()
-        if not values[2]:
-            _sync()
-    _numbers.watched[0] = 1  # type: ignore[index]
-    return values[index]
+    return found
 
 
 def _sync(limit: float = 60.0) -> None:
     error = _state.loaded().sync(round(limit * 1000))
     if error == errno.ESRCH:
-        raise HeaplineError("this process is not being recorded: start() or track() first, or heapline run")
+        raise HeaplineError(_NOTHING)
     if error:
         raise HeaplineError(f"the collector does not answer: {os.strerror(error)}")
 
@@ -94,19 +84,30 @@ def heap_bytes(*, sync: bool = False) -> int:
     for the first time after a pause (usage() tells the age). sync=True waits until all that this thread has done is in it.
 
     Raises HeaplineError when nothing is recorded."""
-    return _read(0, sync)
+    if sync:
+        _sync()
+    values = _values
+    if values is None or not values[2]:
+        values = _look()
+    _watched[0] = 1
+    return values[0]
 
 
 def peak_bytes(*, sync: bool = False) -> int:
     """The highest heap_bytes() since the recording began, or since reset_peak(): exact, not sampled. `sync` as in heap_bytes()."""
-    return _read(1, sync)
+    if sync:
+        _sync()
+    values = _values
+    if values is None or not values[2]:
+        values = _look()
+    _watched[0] = 1
+    return values[1]
 
 
 def usage(*, sync: bool = False) -> Usage:
     """Heap, peak and the age of both."""
-    heap = _read(0, sync)
-    values = _numbers.values
-    assert values is not None
+    heap = heap_bytes(sync=sync)
+    values = _values or _look()
     return Usage(heap, values[1], max(0.0, (time.monotonic_ns() - values[2]) / 1e9))
 
 
@@ -117,7 +118,8 @@ def _put(kind: int, name: str) -> None:
             tracker = _state.loaded()
         except HeaplineError:  # not installed whole: then nothing is recorded either
             return
-    tracker.mark(kind, name)
+    if not tracker.quiet:
+        tracker.mark(kind, name)
 
 
 def reset_peak() -> None:

@@ -22,6 +22,7 @@ class Tracker:
     def __init__(self) -> None:
         program = ctypes.CDLL(None)
         self.preloaded = hasattr(program, "heapline_tracker_version")
+        self.quiet = not self.preloaded  # nothing can be recorded now
         self.library = program if self.preloaded else ctypes.CDLL(library(binary()))
         with_gil = ctypes.PyDLL(None, handle=self.library._handle)
         functions = self.library
@@ -53,6 +54,7 @@ class Tracker:
     def begin(self, options: str) -> tuple[int, str]:
         """Starts a collector. An errno code or 0, and the profile's path or what the collector said."""
         text = ctypes.create_string_buffer(8192)
+        self.quiet = False
         error = self._begin(os.fsencode(binary()), os.fsencode(options), text, len(text))
         return -error, os.fsdecode(text.value)
 
@@ -74,6 +76,7 @@ class Tracker:
 
     def end(self) -> int:
         """An errno code, or 0."""
+        self.quiet = not self.preloaded
         return -int(self._end())
 
     def reason(self) -> str:
