@@ -7,7 +7,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -84,6 +86,61 @@ static void mangled_names_become_readable(void **state)
         {"_RNvNtCs1234_7mycrate5inner4grow", "mycrate::inner::grow"},
         {"_RINvNtC7mycrate5inner4growhE", "mycrate::inner::grow::<u8>"},
         {"_D3std5stdio7writelnFZv", "std.stdio.writeln()"},
+        /* libarrow and libstdc++ */
+        {"_ZN5arrow2io16MemoryMappedFile8WillNeedERKSt6vectorINS0_9ReadRangeESaIS3_EE",
+         "arrow::io::MemoryMappedFile::WillNeed(std::vector<arrow::io::ReadRange, "
+         "std::allocator<arrow::io::ReadRange> > const&)"},
+        {"_ZGVZN5arrow4util8internal33ByteStreamSplitEncodeSimdDispatchILi2EEEvPKhilPhE8dispatch",
+         "guard variable for arrow::util::internal::ByteStreamSplitEncodeSimdDispatch<2>(unsigned char "
+         "const*, int, long, unsigned char*)::dispatch"},
+        {"_ZN5arrow2io19BufferedInputStreamD2Ev", "arrow::io::BufferedInputStream::~BufferedInputStream()"},
+        {"_ZN5arrow24VarLengthListLikeBuilderINS_13LargeListTypeEE27UnsafeAppendEmptyDimensionsEl",
+         "arrow::VarLengthListLikeBuilder<arrow::LargeListType>::UnsafeAppendEmptyDimensions(long)"},
+        {"_ZNSt7__cxx1112basic_stringIcSt11char_traitsIcESaIcEE9_M_createERmm",
+         "std::__cxx11::basic_string<char, std::char_traits<char>, std::allocator<char> "
+         ">::_M_create(unsigned long&, unsigned long)"},
+        {"_ZNKSt5ctypeIcE8do_widenEc", "std::ctype<char>::do_widen(char) const"},
+        /* rustc, legacy */
+        {"_ZN47_$LT$a..Square$LT$T$GT$$u20$as$u20$a..Shape$GT$4grow17h8378960ac89b9594E",
+         "<a::Square<T> as a::Shape>::grow"},
+        {"_ZN70_$LT$alloc..vec..Vec$LT$T$C$A$GT$$u20$as$u20$core..ops..drop..Drop$GT$4drop17haf9782a507e1"
+         "6cf1E",
+         "<alloc::vec::Vec<T,A> as core::ops::drop::Drop>::drop"},
+        {"_ZN4core3ptr87drop_glue$LT$alloc..boxed..Box$LT$dyn$u20$core..any..Any$u2b$core..marker..Send$G"
+         "T$$GT$17h580b2e5281e9b3a8E",
+         "core::ptr::drop_glue<alloc::boxed::Box<dyn core::any::Any+core::marker::Send>>"},
+        {"_ZN9hashbrown3raw21RawTable$LT$T$C$A$GT$14reserve_rehash17h33084f9f482f6286E.llvm.4702483972077"
+         "140158",
+         "hashbrown::raw::RawTable<T,A>::reserve_rehash"},
+        /* rustc, v0 */
+        {"_RNvMs4_NtCslNYArtu3iFV_5alloc7raw_vecNtB5_11RawVecInner14grow_amortizedCsduwmD7cSIQq_5gimli",
+         "<alloc::raw_vec::RawVecInner>::grow_amortized"},
+        {"_RINvMs4_NtCsgY6Mt91CT9J_14rustc_demangle2v0NtB6_7Printer9in_binderNCNvB2_10print_types_0EB8_",
+         "<rustc_demangle::v0::Printer>::in_binder::<<rustc_demangle::v0::Printer>::print_type::{closure#"
+         "1}>"},
+        {"_RNvXs_NtNtCsjrHSEGnQ3l9_3std2io5stdioNtB4_9StdoutRawNtB6_5Write18write_all_vectored",
+         "<std::io::stdio::StdoutRaw as std::io::Write>::write_all_vectored"},
+        {"_RINvNtNtCsgEmfK2I1SDS_4core5slice5index5rangeINtNtNtB6_3ops5range14RangeInclusivejEECsfEOYDRpO"
+         "4Ta_11miniz_oxide",
+         "core::slice::index::range::<core::ops::range::RangeInclusive<usize>>"},
+        {"_RINvNtCsgEmfK2I1SDS_4core9panicking13assert_failedyyEB4_", "core::panicking::assert_failed::<u64, u64>"},
+        /* libgdruntime, libgphobos */
+        {"_D4core8demangle__T8DemangleTSQBcQBa15reencodeMangledFNaNbNfAxaZ12PrependHooksZQCi19parseCallCo"
+         "nventionMFNaNfZv",
+         "core.demangle.Demangle!(core.demangle.reencodeMangled(const(char)[]).PrependHooks).Demangle.par"
+         "seCallConvention()"},
+        {"_D3std11parallelism17cacheLineSizeImplFNbNiNeZm", "std.parallelism.cacheLineSizeImpl()"},
+        {"_D3std11parallelism17ParallelismThread7__ClassZ", "ClassInfo for std.parallelism.ParallelismThread"},
+        {"_D2gc4impl12conservativeQw15LargeObjectPool10allocPagesMFNbmZm",
+         "gc.impl.conservative.gc.LargeObjectPool.allocPages(ulong)"},
+        {"_D2gc4impl12conservativeQw14ConservativeGC10removeRootMFNbNiPvZv",
+         "gc.impl.conservative.gc.ConservativeGC.removeRoot(void*)"},
+        {"_Dmain", "D main"},
+        {"_D2gc4bits6GCBits4copyMFNbPSQBaQBaQyZv", "gc.bits.GCBits.copy(gc.bits.GCBits*)"},
+        {"_DTi16_D2gc4impl6manualQp8ManualGC7setAttrMFNbPvkZk",
+         "thunk to gc.impl.manual.gc.ManualGC.setAttr(void*, uint)"},
+        {"_DTi16_", NULL},
+        {"_DTi_D3std5stdio7writelnFZv", NULL},
         {"memcpy@@GLIBC_2.14", "memcpy"},
         {"_ZdlPv@@GLIBCXX_3.4", "operator delete(void*)"},
         {"malloc", NULL},
@@ -311,6 +368,104 @@ static void several_collectors_use_one_cache(void **state)
     assert_true(bytes <= 512 << 10);
 }
 
+/* A child with a file system of its own at `path`, of 64 KiB. Whether there can be one. */
+static bool enter_small_disk(const char *path)
+{
+    char map[64];
+    snprintf(map, sizeof map, "0 %u 1\n", (unsigned)geteuid());
+    if (geteuid() == 0 ? unshare(CLONE_NEWNS) : unshare(CLONE_NEWNS | CLONE_NEWUSER))
+        return false;
+    int fd = open("/proc/self/uid_map", O_WRONLY);
+    if (fd >= 0) {
+        (void)!write(fd, map, strlen(map)); /* only in a user namespace of our own */
+        close(fd);
+    }
+    return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("none", path, "tmpfs", 0, "size=64k,mode=700") == 0;
+}
+
+/* 0: as it should be; 77: there can be no such disk here. */
+static int on_a_full_disk(const char *path)
+{
+    char cache[256];
+    uint64_t bytes;
+    if (!enter_small_disk(path))
+        return 77;
+    snprintf(cache, sizeof cache, "%s/cache", path);
+    if (store(cache, "dddddddd00", 20000, 1 << 20) != 0 || !is_cached(cache, "dddddddd00"))
+        return 1;
+    if (store(cache, "dddddddd01", 200000, 1 << 20) != -ENOSPC)
+        return 2;
+    /* What was there is there, and nothing that is half. */
+    if (!is_cached(cache, "dddddddd00") || is_cached(cache, "dddddddd01") || cache_files("small/cache", &bytes) != 1)
+        return 3;
+    place places[MARKS_MOST];
+    hl_symbols_options o = no_cache();
+    o.cache_directory = cache;
+    if (!shell("head -c 1M /dev/zero > small/filler; true"))
+        return 4;
+    if (resolve_with(&o, in_folder("sample.so"), build_id_of("sample.so"), places, NULL) != 0)
+        return 5;
+    assert_sample_lines(places);
+    return 0;
+}
+
+static void a_full_disk_costs_the_cache_only(void **state)
+{
+    int status;
+    make_sample("-g");
+    char path[256];
+    snprintf(path, sizeof path, "%s", in_folder("small"));
+    assert_int_equal(mkdir(path, 0700), 0);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(on_a_full_disk(path));
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77)
+        skip();
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void folders_that_cannot_be_are_no_cache(void **state)
+{
+    static const char *const folders[] = {"/proc/heapline", "/dev/null/heapline", ""};
+    place places[MARKS_MOST];
+    hl_symbols_counts counts;
+    make_sample("-g");
+    char id[160];
+    snprintf(id, sizeof id, "%s", build_id_of("sample.so"));
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        hl_symbols_options o = no_cache();
+        o.cache_directory = folders[i];
+        assert_int_equal(resolve_with(&o, in_folder("sample.so"), id, places, &counts), 0);
+        assert_int_equal(counts.cached, 0);
+        assert_sample_lines(places);
+    }
+    static const struct {
+        const char *cache, *home, *expected;
+    } environments[] = {
+        {NULL, NULL, NULL},
+        {"", "", NULL},
+        {"relative", NULL, NULL},
+        {"relative", "/home/x", "/home/x/.cache/heapline/symbols"},
+        {NULL, "relative", NULL},
+        {NULL, "/home/x", "/home/x/.cache/heapline/symbols"},
+        {"/c", "/home/x", "/c/heapline/symbols"},
+        {"/c", NULL, "/c/heapline/symbols"},
+    };
+    for (size_t i = 0; i < sizeof environments / sizeof *environments; i++) {
+        environments[i].cache ? setenv("XDG_CACHE_HOME", environments[i].cache, 1) : unsetenv("XDG_CACHE_HOME");
+        environments[i].home ? setenv("HOME", environments[i].home, 1) : unsetenv("HOME");
+        char *found = hl_symbol_cache_folder(NULL);
+        if (environments[i].expected)
+            assert_string_equal(found, environments[i].expected);
+        else
+            assert_null(found);
+        free(found);
+    }
+}
+
 /* ---- the worker ---- */
 
 typedef struct interference {
@@ -353,6 +508,29 @@ static bool interfere(void *context)
     return false;
 }
 
+/* The state (proc(5)) of this process's only child, 0 without one. */
+static char state_of_child(void)
+{
+    char line[256], path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    read_line(line, sizeof line, path);
+    if (atoi(line) <= 0)
+        return '\0';
+    snprintf(path, sizeof path, "/proc/%d/stat", atoi(line));
+    read_line(line, sizeof line, path);
+    const char *name_end = strrchr(line, ')');
+    return name_end ? name_end[2] : '\0';
+}
+
+/* A worker that is at work gets all the time it needs, however busy the machine is: only one that was stopped is silent.
+ * When this is called the request has been sent, so a worker that sleeps has answered it. */
+static bool wait_for_answer(void *context)
+{
+    for (char state; (state = state_of_child()) == 'R' || state == 'D';)
+        usleep(1000);
+    return false;
+}
+
 /* A killed worker's work is done again; of one that hangs, only what symbol tables say. */
 static void a_lost_worker_is_replaced(void **state)
 {
@@ -366,7 +544,9 @@ static void a_lost_worker_is_replaced(void **state)
         interference lost = {.signal = signals[i], .times = 1};
         place places[3] = {0}, again[3] = {0};
         hl_symbols_options o = no_cache();
-        o.silence_limit_ms = 1000;
+        if (signals[i] == SIGSTOP)
+            o.silence_limit_ms = 200;
+        o.stop = wait_for_answer;
         hl_symbols *s = hl_symbols_open(&o);
         while (lost.times) /* until the worker is there */
             interfere(&lost);
@@ -486,6 +666,8 @@ int main(void)
         cmocka_unit_test(damaged_cache_files_are_made_again),
         cmocka_unit_test(the_cache_keeps_what_was_used_last),
         cmocka_unit_test(several_collectors_use_one_cache),
+        cmocka_unit_test(a_full_disk_costs_the_cache_only),
+        cmocka_unit_test(folders_that_cannot_be_are_no_cache),
         cmocka_unit_test(a_lost_worker_is_replaced),
         cmocka_unit_test(workers_may_be_lost_at_any_time),
         cmocka_unit_test(stopping_gives_offsets_at_once),
