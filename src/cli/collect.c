@@ -13,6 +13,7 @@
 #include "output.h"
 #include "recorder.h"
 #include "registry.h"
+#include "symbols.h"
 #include "target.h"
 #include "words.h"
 
@@ -126,6 +127,9 @@ int hl_cmd_collect(int argc, char **argv)
     const char *label = hl_record_bad_label(&o.record);
     if (label != NULL)
         return hl_options_mistake(&syntax, "--label %s: this is not KEY=VALUE", label);
+    const char *without = o.record.debuginfod ? hl_symbols_no_servers() : NULL;
+    if (without != NULL)
+        hl_error("--debuginfod: %s: recorded without", without);
     pid_t program = (pid_t)o.program;
     int ready = (int)o.ready_fd;
     fcntl(ready, F_SETFD, FD_CLOEXEC);

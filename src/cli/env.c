@@ -93,6 +93,8 @@ int hl_cmd_env(int argc, char **argv)
         n = add(words, n, "--force", "");
     if (o.record.native)
         n = add(words, n, "--native", "");
+    if (o.record.debuginfod)
+        n = add(words, n, "--debuginfod", "");
     if (o.record.malloc_only)
         n = add(words, n, "--malloc-only", "");
     if (o.record.no_source)

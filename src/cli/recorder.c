@@ -4,6 +4,7 @@
 #include "recorder.h"
 
 #include "registry.h"
+#include "waiting.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -117,7 +118,9 @@ int hl_recorder_collect(hl_recorder *r, const hl_record_options *o, const hl_rec
                      .start_unix_ns = (uint64_t)r->start_unix_ns,
                      .options = what->options,
                      .labels = split_labels(&o->labels),
-                     .embed_source = !o->no_source},
+                     .embed_source = !o->no_source,
+                     .native = o->native || r->session->root_any,
+                     .debuginfod = o->debuginfod},
     };
     error = hl_collect(r->session, r->session_fd, &options);
     hl_registry_remove(getpid());
@@ -222,6 +225,23 @@ static void wait_for_the_last(hl_recorder *r, int (*interrupted)(void))
 
 bool hl_recorder_goes_on(hl_recorder *r) { return others_run(r->session) && !has_died(r); }
 
+/* 0 once the profile holds all; else as hl_recorder_finish. */
+static int wait_until_saved(hl_recorder *r, hl_wait *wait, int (*interrupted)(void))
+{
+    hl_session *s = r->session;
+    for (;;) {
+        uint32_t saved = atomic_load(&s->root_saved);
+        if (saved != 0)
+            return saved == 1 ? 0 : -atomic_load(&s->root_error);
+        if (has_died(r)) /* it may have saved just before, or was at names only */
+            return atomic_load(&s->root_saved) == 1 || atomic_load(&s->names_all) ? 0 : -ECHILD;
+        if (interrupted() && !hl_wait_stop_names(wait))
+            return -EINTR;
+        hl_wait_show(wait);
+        syscall(SYS_futex, &s->root_saved, FUTEX_WAIT, 0, &(struct timespec){.tv_nsec = 20000000}, NULL, 0);
+    }
+}
+
 int hl_recorder_finish(hl_recorder *r, int wait_status, bool quiet, int (*interrupted)(void))
 {
     hl_session *s = r->session;
@@ -229,27 +249,12 @@ int hl_recorder_finish(hl_recorder *r, int wait_status, bool quiet, int (*interr
     atomic_store(&s->root_ended, 1);
     wake(&s->root_ended);
     wake_collector(s);
-    enum { STEP_MS = 20 };
-    bool told = quiet;
-    for (int waited_ms = 0;; waited_ms += STEP_MS) {
-        uint32_t saved = atomic_load(&s->root_saved);
-        if (saved == 1) {
-            wait_for_the_last(r, interrupted);
-            return 0;
-        }
-        if (saved != 0)
-            return -atomic_load(&s->root_error);
-        if (has_died(r)) /* it may have saved just before */
-            return atomic_load(&s->root_saved) == 1 ? 0 : -ECHILD;
-        if (interrupted())
-            return -EINTR;
-        if (!told && waited_ms >= PATIENCE_MS) {
-            hl_error("the program has ended, the profile is being written (^C leaves that to the background)");
-            told = true;
-        }
-        struct timespec limit = {.tv_nsec = STEP_MS * 1000000};
-        syscall(SYS_futex, &s->root_saved, FUTEX_WAIT, 0, &limit, NULL, 0);
-    }
+    hl_wait wait = hl_wait_begin(s, quiet);
+    int result = wait_until_saved(r, &wait, interrupted);
+    hl_wait_end(&wait);
+    if (result == 0)
+        wait_for_the_last(r, interrupted);
+    return result;
 }
 
 void hl_recorder_drop(hl_recorder *r, const char *output)

@@ -12,7 +12,7 @@
 /* What `run`, `env` and `collect` have in common. */
 typedef struct hl_record_options {
     const char *output;
-    bool force, malloc_only, native, quiet, verbose, no_source;
+    bool force, malloc_only, native, debuginfod, quiet, verbose, no_source;
     unsigned children; /* hl_children */
     uint64_t interval_ns;
     hl_option_list labels;
@@ -42,6 +42,10 @@ extern const char *const hl_children_names[]; /* in the order of hl_children */
          .kind = HL_OPTION_FLAG,                                                                                       \
          .help = "C frames too: each stack has Python's frames and those of C, C++, Rust and Fortran in one",          \
          HL_SETS(type, record.native)},                                                                                \
+        {.name = "debuginfod",                                                                                         \
+         .kind = HL_OPTION_FLAG,                                                                                       \
+         .help = "ask the servers of DEBUGINFOD_URLS for debug information that is not on this machine",               \
+         HL_SETS(type, record.debuginfod)},                                                                            \
         {.name = "children",                                                                                           \
          .kind = HL_OPTION_CHOICE,                                                                                     \
          .choices = hl_children_names,                                                                                 \
@@ -94,7 +98,8 @@ int hl_recorder_collect(hl_recorder *recorder, const hl_record_options *options,
 int hl_recorder_start(hl_recorder *recorder, const hl_record_options *options, const hl_recording_of *what);
 
 /* Tells the collector how the program ended, and waits until the profile holds all up to then: 0; -errno: it could not be
- * written; -EINTR: `interrupted` answered yes; -ECHILD: the collector has died. */
+ * written; -EINTR: `interrupted` answered yes; -ECHILD: the collector has died. While only names of native frames are missing,
+ * the first yes ends the search for them, and the profile is waited for. */
 int hl_recorder_finish(hl_recorder *recorder, int wait_status, bool quiet, int (*interrupted)(void));
 
 /* Whether the collector goes on, because processes that the program left behind are still recorded. */

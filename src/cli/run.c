@@ -15,6 +15,7 @@
 #include "program.h"
 #include "recorder.h"
 #include "registry.h"
+#include "symbols.h"
 #include "target.h"
 #include "verdict.h"
 #include "words.h"
@@ -254,6 +255,11 @@ static int understand(run_options *o, hl_target_words *given, char *said, size_t
     const char *label = hl_record_bad_label(&o->record);
     if (label != NULL)
         return hl_options_mistake(&syntax, "--label %s: this is not KEY=VALUE", label);
+    const char *why = o->record.debuginfod ? hl_symbols_no_servers() : NULL;
+    if (why != NULL) {
+        hl_error("--debuginfod: %s", why);
+        return HL_EXIT_OURS;
+    }
     bool any = o->module == NULL && o->code == NULL && words > 0 && has_double_dash(argc, all, words);
     if (words == 0 && argc > 1 && strcmp(all[argc - 1], "--") == 0)
         return hl_options_mistake(&syntax, "no program behind --");

@@ -148,6 +148,35 @@ static void take_root_status(hl_books *books)
     }
 }
 
+/* ------------------------------------------------------------------------------------------ names of native frames */
+
+/* The base of its path, in words that a reader in another process can load one by one. */
+static void show_object(hl_session *s, hl_text path)
+{
+    char name[sizeof s->names_object] = "";
+    uint32_t from = path.bytes, bytes;
+    while (from > 0 && path.at[from - 1] != '/')
+        from--;
+    bytes = path.bytes - from;
+    memcpy(name, path.at + from, bytes < sizeof name ? bytes : sizeof name - 1);
+    for (size_t i = 0; i < sizeof name / 8; i++) {
+        uint64_t word;
+        memcpy(&word, name + 8 * i, 8);
+        atomic_store_explicit(&s->names_object[i], word, memory_order_relaxed);
+    }
+}
+
+static void show_names(void *context, size_t all, size_t done, hl_text object)
+{
+    hl_session *s = context;
+    if (object.at)
+        show_object(s, object);
+    atomic_store(&s->names_done, (uint32_t)done);
+    atomic_store(&s->names_all, (uint32_t)all);
+}
+
+static bool names_are_stopped(void *context) { return atomic_load(&((hl_session *)context)->names_stop); }
+
 /* ------------------------------------------------------------------------------------------------------------ loop */
 
 static void sleep_until(hl_collector *c, uint64_t limit_ns)
@@ -307,6 +336,7 @@ int hl_collect(hl_session *session, int session_fd, const hl_collect_options *op
     if (error)
         goto give_up;
 
+    hl_profile_writer_watch_names(c->checkpoint.writer, &(hl_names_watch){show_names, names_are_stopped, session});
     session->collector_pid = (uint32_t)getpid();
     snprintf(session->locator, sizeof session->locator, "/proc/%d/fd/%d", (int)getpid(), session_fd);
     __atomic_store_n(&session->magic, HL_WIRE_MAGIC, __ATOMIC_RELEASE);

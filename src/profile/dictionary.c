@@ -150,7 +150,7 @@ static int native_frame(hl_dictionary *d, const struct hl_known_code *object, ui
     *f = frame;
     *id = (uint32_t)d->frames.n;
     if (nameless)
-        *nameless = (hl_nameless){(uint32_t)(object - d->codes.row), offset, *id};
+        *nameless = (hl_nameless){.object = (uint32_t)(object - d->codes.row), .offset = offset, .frame = *id};
     return 0;
 }
 
@@ -256,6 +256,7 @@ void hl_dictionary_close(hl_dictionary *d)
         free(chunk);
     }
     free(d->nameless.row);
+    free(d->later.row);
     free(d->renamed.row);
     hl_idmap_clear(&d->code_by_id);
     hl_idmap_clear(&d->file_by_path);

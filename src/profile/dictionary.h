@@ -36,9 +36,10 @@ typedef struct hl_stack { /* id: index; 0 is the root */
     uint32_t kind;        /* hl_node_kind */
 } hl_stack;
 
-typedef struct hl_nameless { /* a native frame that has no name yet */
+typedef struct hl_nameless { /* a native frame that may still get a name, or a better one */
     uint32_t object;         /* index in codes */
     uint32_t offset, frame;
+    bool has_name, has_line;
 } hl_nameless;
 
 typedef struct hl_dictionary {
@@ -50,10 +51,15 @@ typedef struct hl_dictionary {
         hl_batch_code code;
         uint32_t function;        /* id; of a loaded object its file's */
         hl_linetable_index index; /* of a long line table, once it has been searched */
+        bool has_lines;           /* an object of which some place has got a line */
+        bool is_slow;             /* its lines take long: they are read at the end */
+        bool is_read;             /* what this machine's files say of it is known, and there are no lines */
     })
     codes;
-    /* Native frames that have no names yet, and rows of `frames` that have been given some since they were last written. */
+    /* Native frames that nothing is known of yet; those that wait for the end of the run (natives.c); and rows of `frames`
+     * that have been given a name since they were last written. */
     HL_ROWS(hl_nameless) nameless;
+    HL_ROWS(hl_nameless) later;
     HL_ROWS(uint32_t) renamed;
     struct hl_text_chunk { /* names that the dictionary has made */
         struct hl_text_chunk *next;

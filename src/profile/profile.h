@@ -23,7 +23,17 @@ typedef struct hl_profile_identity { /* constant for a recording; strings are co
     const char *options;       /* of `heapline run`, for people */
     const char *const *labels; /* key, value, key, value .. null */
     bool embed_source;
+    bool native; /* native frames are to be expected: the process that reads symbols is forked at once, while this one
+                        is small; else at the first native frame */
+    bool debuginfod; /* ask the servers of DEBUGINFOD_URLS for debug information that is not on this machine */
 } hl_profile_identity;
+
+/* Who waits for the names of native frames at the end, when the profile is whole but for them. Called on the writer's thread. */
+typedef struct hl_names_watch {
+    void (*progress)(void *context, size_t all, size_t done, hl_text object); /* `object`: path of the one at work */
+    bool (*stop)(void *context); /* asked every 20 ms: true: what has been found is all that is wanted */
+    void *context;
+} hl_names_watch;
 
 /* A writer for `path`, with an empty database in memory. Nothing is written yet. -errno on failure. Not thread-safe: one
  * thread at a time. */
@@ -35,13 +45,16 @@ int hl_profile_writer_open(hl_profile_writer **writer, const char *path, const h
 int hl_profile_writer_apply(hl_profile_writer *writer, const hl_batch *batch);
 
 /* Writes a temporary file in `path`'s directory and renames it over `path`; on failure (-ENOSPC, -EACCES ..) the last
- * file stays and the temporary one is removed. `final` embeds source text too and packs the database. */
+ * file stays and the temporary one is removed. `final` looks up what names of native frames are still missing, which may
+ * take a minute (a profile without them is published before), embeds source text and packs the database. */
 int hl_profile_writer_publish(hl_profile_writer *writer, bool final);
 
 /* What recording has cost so far. Asked just before each image is made, so that the file has all up to itself; without it
  * the numbers are the batch's. */
 typedef void hl_profile_cost(uint64_t *cpu_ns, uint64_t *rss_peak_bytes);
 void hl_profile_writer_ask_cost(hl_profile_writer *writer, hl_profile_cost *cost);
+
+void hl_profile_writer_watch_names(hl_profile_writer *writer, const hl_names_watch *watch); /* copied */
 
 const char *hl_profile_writer_error(const hl_profile_writer *writer);
 void hl_profile_writer_close(hl_profile_writer *writer);

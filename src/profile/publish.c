@@ -208,19 +208,13 @@ static void put_cost(hl_profile_writer *w)
         hl_writer_meta(w, "collector_rss_peak", rss_peak_bytes);
 }
 
-int hl_profile_writer_publish(hl_profile_writer *w, bool final)
+static int write_image(hl_profile_writer *w)
 {
     w->error[0] = 0;
-    int error = hl_writer_clear(w);
-    if (!error && final && w->identity.embed_source && !w->sources_embedded)
-        error = hl_writer_embed_sources(w);
-    if (!error)
-        error = pack(w, final);
     if (w->cost)
         put_cost(w);
-    /* Without memory for these the profile is whole all the same, unless there is not even enough to clear. */
-    if ((error && error != -ENOMEM) || hl_writer_clear(w) != 0)
-        return error ? error : -ENOMEM;
+    if (hl_writer_clear(w) != 0)
+        return -ENOMEM;
     w->error[0] = 0;
     sqlite3_int64 bytes = 0;
     /* The image itself, not a copy: see open_database. */
@@ -228,4 +222,34 @@ int hl_profile_writer_publish(hl_profile_writer *w, bool final)
     if (!image || bytes <= 0)
         return hl_writer_fail(w, -EIO, "the profile's database has no image");
     return replace(w, image, (size_t)bytes);
+}
+
+/* The profile without the rest of the names first: the user may not want to wait, and this process may be killed. What cannot
+ * be written now is written with the names. */
+static int complete_names(hl_profile_writer *w)
+{
+    int error = 0;
+    if (hl_writer_lacks_names(w)) {
+        write_image(w);
+        w->error[0] = 0;
+        error = hl_writer_name_rest(w);
+    }
+    bool is_stored = !w->dictionary.renamed.n && !w->names_note[0];
+    return error || is_stored ? error : hl_writer_store_names(w);
+}
+
+int hl_profile_writer_publish(hl_profile_writer *w, bool final)
+{
+    w->error[0] = 0;
+    int error = hl_writer_clear(w);
+    if (!error && final)
+        error = complete_names(w);
+    if ((!error || error == -ENOMEM) && final && w->identity.embed_source && !w->sources_embedded)
+        error = hl_writer_clear(w) ? -ENOMEM : hl_writer_embed_sources(w);
+    if (!error)
+        error = pack(w, final);
+    /* Without memory for these the profile is whole all the same, unless there is not even enough to clear. */
+    if (error && error != -ENOMEM)
+        return error;
+    return write_image(w);
 }

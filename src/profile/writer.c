@@ -540,6 +540,23 @@ static int learn(hl_profile_writer *w, const hl_batch *b)
     return error ? hl_writer_fail(w, error, "out of memory") : 0;
 }
 
+static int put_names(hl_profile_writer *w)
+{
+    int error = put_files(w);
+    if (!error)
+        error = put_functions(w);
+    return error ? error : put_frames(w);
+}
+
+/* They are committed. */
+static void remember_names(hl_profile_writer *w)
+{
+    w->files_written = w->dictionary.files.n;
+    w->functions_written = w->dictionary.functions.n;
+    w->frames_written = w->dictionary.frames.n;
+    w->dictionary.renamed.n = 0;
+}
+
 #define PUT_ALL(rows, put_one)                                                                                         \
     for (size_t i = 0; !error && i < (rows).n; i++)                                                                    \
     error = put_one(w, &(rows).row[i])
@@ -551,11 +568,7 @@ static int put_batch(hl_profile_writer *w, const hl_batch *b)
         error = hl_writer_exec(
             w, "DELETE FROM stack; DELETE FROM stat; DELETE FROM tick; DELETE FROM pool_tick; DELETE FROM cell_row");
     if (!error)
-        error = put_files(w);
-    if (!error)
-        error = put_functions(w);
-    if (!error)
-        error = put_frames(w);
+        error = put_names(w);
     if (!error)
         error = put_stacks(w);
     PUT_ALL(b->processes, put_process);
@@ -574,7 +587,7 @@ int hl_profile_writer_apply(hl_profile_writer *w, const hl_batch *batch)
     w->error[0] = 0;
     int error = learn(w, batch);
     if (!error)
-        error = hl_writer_name_natives(w, batch->meta.final);
+        error = hl_writer_name_natives(w);
     if (!error)
         error = hl_writer_begin(w);
     if (!error)
@@ -589,12 +602,23 @@ int hl_profile_writer_apply(hl_profile_writer *w, const hl_batch *batch)
         return error;
     }
     w->empty_first = false;
-    w->files_written = w->dictionary.files.n;
-    w->functions_written = w->dictionary.functions.n;
-    w->frames_written = w->dictionary.frames.n;
-    w->dictionary.renamed.n = 0;
+    remember_names(w);
     w->stacks_written = w->dictionary.stacks.n;
     return 0;
+}
+
+int hl_writer_store_names(hl_profile_writer *w)
+{
+    int error = hl_writer_begin(w);
+    if (!error)
+        error = put_names(w);
+    if (!error && w->names_note[0])
+        error = hl_writer_note(w, 0, w->names_note);
+    if (!error)
+        error = hl_writer_commit(w);
+    if (!error)
+        remember_names(w);
+    return error;
 }
 
 /* ---------------------------------------------------------------------------------------------- open and close */
@@ -662,9 +686,12 @@ int hl_profile_writer_open(hl_profile_writer **writer, const char *path, const h
     w->mode = 0666 & ~mask;
     w->identity.start_unix_ns = identity->start_unix_ns;
     w->identity.embed_source = identity->embed_source;
+    w->identity.debuginfod = identity->debuginfod;
     int error = !w->path || !w->temporary ? -ENOMEM : hl_dictionary_open(&w->dictionary);
     if (!error)
         error = open_database(w, identity);
+    if (!error && identity->native)
+        error = hl_writer_open_symbols(w);
     if (error) {
         hl_profile_writer_close(w);
         return error;
@@ -675,6 +702,8 @@ int hl_profile_writer_open(hl_profile_writer **writer, const char *path, const h
 }
 
 void hl_profile_writer_ask_cost(hl_profile_writer *w, hl_profile_cost *cost) { w->cost = cost; }
+
+void hl_profile_writer_watch_names(hl_profile_writer *w, const hl_names_watch *watch) { w->watch = *watch; }
 
 const char *hl_profile_writer_error(const hl_profile_writer *w) { return w->error; }
 

@@ -45,9 +45,12 @@ struct hl_profile_writer {
     hl_dictionary dictionary;
     /* How much of the dictionary's arrays the database has, committed. */
     size_t files_written, functions_written, frames_written, stacks_written;
-    struct hl_symbols *symbols; /* null until the first native frame */
+    struct hl_symbols *symbols; /* null until the first native frame, unless some are expected */
     uint64_t symbols_until_ns;  /* when looking up is interrupted, CLOCK_MONOTONIC */
-    bool empty_first;           /* a complete batch came and has not been committed */
+    hl_names_watch watch;
+    bool is_watched;      /* `watch` may interrupt, too */
+    char names_note[160]; /* what was not found and why; empty: nothing to say */
+    bool empty_first;     /* a complete batch came and has not been committed */
     bool sources_embedded;
     hl_profile_cost *cost; /* NULL: only what batches say */
     char error[256];
@@ -71,9 +74,16 @@ int hl_writer_note(hl_profile_writer *writer, uint32_t process, const char *text
 /* Removes what publishes of killed collectors left in the profile's folder. */
 void hl_writer_remove_leftovers(const hl_profile_writer *writer);
 
-/* Looks up the names of native frames that have none yet. While the program runs a checkpoint waits little; at the end
- * everything gets its name, within reason. */
-int hl_writer_name_natives(hl_profile_writer *writer, bool final);
+/* Makes `symbols`. */
+int hl_writer_open_symbols(hl_profile_writer *writer);
+/* Looks up the names of native frames that have none yet, for a moment. */
+int hl_writer_name_natives(hl_profile_writer *writer);
+/* Whether there are frames whose names or lines can still be looked up; does so, which may take long, at the end. Rows of the
+ * dictionary change; the database has them later. */
+bool hl_writer_lacks_names(const hl_profile_writer *writer);
+int hl_writer_name_rest(hl_profile_writer *writer);
+/* What the dictionary has learned since the last commit, into the database; a transaction. */
+int hl_writer_store_names(hl_profile_writer *writer);
 
 /* Embeds the source text of the files that matter, within the budget. What cannot be read is left out, with a note. */
 int hl_writer_embed_sources(hl_profile_writer *writer);

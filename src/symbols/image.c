@@ -6,6 +6,7 @@
  * objects (.gnu_debugaltlink) libdw finds itself.
  */
 #include "object.h"
+#include "symbol_table.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -188,7 +189,7 @@ static bool try_link(hl_image *debug, const hl_image *image, const char *root, c
     return try_path(debug, image, &sum, path);
 }
 
-bool hl_image_open_debug(const hl_image *image, const hl_resolve_request *request, hl_image *debug)
+bool hl_image_open_debug(const hl_image *image, const hl_resolve_request *request, hl_image *debug, uint32_t *flags)
 {
     const char *id = image->build_id;
     char by_id[sizeof image->path];
@@ -205,7 +206,10 @@ bool hl_image_open_debug(const hl_image *image, const hl_resolve_request *reques
         return true;
     if (!(request->flags & HL_RESOLVE_DEBUGINFOD) || !*id)
         return false;
-    char *path = hl_debuginfod_find(id, request->alive, request->context);
+    bool hangs = false;
+    char *path = hl_debuginfod_find(id, request->alive, request->context, &hangs);
+    if (hangs)
+        *flags |= HL_TABLE_SERVERS_HANG;
     bool is_found = path && try_path(debug, image, NULL, path);
     free(path);
     return is_found;

@@ -52,11 +52,12 @@ void hl_image_close(hl_image *image); /* harmless on one of zeros, or after a fa
 
 bool hl_image_has_dwarf(const hl_image *image);
 
-/* The separate file with the debug information of `image`: by build id, by .gnu_debuglink, from debuginfod. */
-bool hl_image_open_debug(const hl_image *image, const hl_resolve_request *request, hl_image *debug);
+/* The separate file with the debug information of `image`: by build id, by .gnu_debuglink, from debuginfod. Adds
+ * HL_TABLE_SERVERS_HANG to `flags` when no server answered in time. */
+bool hl_image_open_debug(const hl_image *image, const hl_resolve_request *request, hl_image *debug, uint32_t *flags);
 
-/* debuginfod.c: a path (malloc) of the file with the debug information, or null. */
-char *hl_debuginfod_find(const char *build_id, void (*alive)(void *), void *context);
+/* debuginfod.c: a path (malloc) of the file with the debug information, or null. `hangs`: since no server answers. */
+char *hl_debuginfod_find(const char *build_id, void (*alive)(void *), void *context, bool *hangs);
 
 /* ---- symtab.c: the best symbol at each address ---- */
 

@@ -34,7 +34,7 @@ static uint32_t resolve_in(const hl_resolve_request *r, const hl_image *image, u
     hl_image debug = {0};
     uint32_t flags = 0;
     bool wants_dwarf = !(r->flags & HL_RESOLVE_NO_DWARF), has_own = hl_image_has_dwarf(image);
-    bool has_debug = wants_dwarf && !has_own && hl_image_open_debug(image, r, &debug);
+    bool has_debug = wants_dwarf && !has_own && hl_image_open_debug(image, r, &debug, &flags);
     for (size_t i = 0; i < r->n; i++)
         addresses[i] = image->base + r->offsets[i];
     /* What comes later wins: the most complete table. Names without memory for them are no names. */

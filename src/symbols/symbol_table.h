@@ -14,8 +14,9 @@ enum {
 
 /* Flags of a table. */
 enum {
-    HL_TABLE_HAS_LINES = 1, /* there was DWARF */
-    HL_TABLE_UNUSABLE = 2,  /* the object is gone, unreadable, no ELF, or another than announced */
+    HL_TABLE_HAS_LINES = 1,    /* there was DWARF */
+    HL_TABLE_UNUSABLE = 2,     /* the object is gone, unreadable, no ELF, or another than announced */
+    HL_TABLE_SERVERS_HANG = 4, /* a debuginfod server did not answer in time */
 };
 
 typedef struct hl_symbol_frame {

@@ -22,6 +22,7 @@ struct hl_symbols {
     hl_symbols_options options;
     char *cache, *debug;
     hl_isolate worker;
+    hl_symbols_effort effort;
     hl_symbols_counts counts;
 };
 
@@ -31,6 +32,7 @@ hl_symbols *hl_symbols_open(const hl_symbols_options *options)
     if (!s)
         return NULL;
     s->options = *options;
+    s->effort = HL_SYMBOLS_LINES;
     s->cache = hl_symbol_cache_folder(options->cache_directory);
     s->debug = strdup(options->debug_directory ? options->debug_directory : "/usr/lib/debug");
     if (!s->debug) {
@@ -54,6 +56,8 @@ void hl_symbols_close(hl_symbols *s)
     free(s->debug);
     free(s);
 }
+
+void hl_symbols_try(hl_symbols *s, hl_symbols_effort effort) { s->effort = effort; }
 
 hl_symbols_counts hl_symbols_count(const hl_symbols *s) { return s->counts; }
 
@@ -83,10 +87,19 @@ static size_t missing_of(uint32_t *offsets, size_t n, hl_symbol_table *good)
 static int ask_once(hl_symbols *s, hl_resolve_request *request, const hl_isolate_limits *limits, hl_symbol_table *table)
 {
     size_t before = table->places_used;
+    bool asks_servers = request->flags & HL_RESOLVE_DEBUGINFOD;
     int error = hl_isolate_resolve(&s->worker, request, limits, table);
     s->counts.resolved += table->places_used - before;
+    s->counts.servers_hang |= (table->flags & HL_TABLE_SERVERS_HANG) || (error == -ETIMEDOUT && asks_servers);
     s->counts.workers_lost += error == -EIO || error == -ETIMEDOUT;
     return error;
+}
+
+static uint32_t flags_of(const hl_symbols *s)
+{
+    if (s->effort == HL_SYMBOLS_NAMES)
+        return HL_RESOLVE_NO_DWARF;
+    return s->effort == HL_SYMBOLS_SERVERS && !s->counts.servers_hang ? HL_RESOLVE_DEBUGINFOD : 0;
 }
 
 /* Asks the worker for what no table has. Lost once, it is asked again for what did not come: it may have been killed by
@@ -97,7 +110,7 @@ static int ask(hl_symbols *s, const char *path, const char *build_id, uint32_t *
                                   .build_id = build_id,
                                   .debug_directory = s->debug,
                                   .began_s = s->options.began_s,
-                                  .flags = s->options.debuginfod ? HL_RESOLVE_DEBUGINFOD : 0,
+                                  .flags = flags_of(s),
                                   .offsets = missing,
                                   .n = n};
     hl_isolate_limits limits = {s->options.silence_limit_ms, s->options.stop, s->options.context};
@@ -107,6 +120,7 @@ static int ask(hl_symbols *s, const char *path, const char *build_id, uint32_t *
         request.n = missing_of(missing, request.n, &fresh);
         error = request.n ? ask_once(s, &request, &limits, &fresh) : 0;
     }
+    fresh.flags &= ~(uint32_t)HL_TABLE_SERVERS_HANG;   /* of this run only */
     bool has_lines = fresh.flags & HL_TABLE_HAS_LINES; /* the worker says so only at its end */
     for (size_t i = 0; i < fresh.frames_used && !has_lines; i++)
         has_lines = fresh.frames[i].line != 0;

@@ -32,12 +32,18 @@ typedef struct hl_symbols_options {
     const char *cache_directory; /* null: the user's ($XDG_CACHE_HOME or ~/.cache, heapline/symbols); "": no cache */
     uint64_t cache_bytes;        /* what all files of the cache may take together; 0: 64 MiB */
     const char *debug_directory; /* null: /usr/lib/debug */
-    bool debuginfod;             /* ask the servers of DEBUGINFOD_URLS for debug information that is not here */
     int64_t began_s; /* when the run began (Unix time), or 0: objects without build id changed since are not read */
     uint32_t silence_limit_ms;   /* a worker that says nothing for so long hangs and is ended; 0: 30 s */
     bool (*stop)(void *context); /* asked every 20 ms or so; true: the rest gets offset forms at once. May be null */
     void *context;               /* of stop */
 } hl_symbols_options;
+
+/* How much is done for names; each does what the ones before do, too. */
+typedef enum hl_symbols_effort {
+    HL_SYMBOLS_NAMES,   /* symbol tables: milliseconds, and no lines */
+    HL_SYMBOLS_LINES,   /* debug information that is on this machine. The default. */
+    HL_SYMBOLS_SERVERS, /* and that of the servers in DEBUGINFOD_URLS, unless they have turned out not to answer */
+} hl_symbols_effort;
 
 /* What happened so far, for messages and tests. */
 typedef struct hl_symbols_counts {
@@ -46,6 +52,7 @@ typedef struct hl_symbols_counts {
     uint64_t resolved;     /* by the worker */
     uint64_t unnamed;      /* offset forms among all places */
     uint64_t workers_lost; /* workers that crashed, hung or hit their limits */
+    bool servers_hang;     /* a debuginfod server did not answer: none is asked any more */
 } hl_symbols_counts;
 
 /* Frames of one place, innermost first, at least one. They live as long as the call. */
@@ -54,6 +61,13 @@ typedef void hl_symbols_found(void *context, size_t index, const hl_native_frame
 /* Null: no memory. The options are copied. */
 hl_symbols *hl_symbols_open(const hl_symbols_options *options);
 void hl_symbols_close(hl_symbols *symbols);
+
+/* For the calls that follow. */
+void hl_symbols_try(hl_symbols *symbols, hl_symbols_effort effort);
+
+/* Whether debuginfod servers can be asked. Null: yes; else a text, of constant memory, that says what is missing and what to
+ * do. Takes some milliseconds in a process of its own, since the library brings many others with it. */
+const char *hl_symbols_no_servers(void);
 
 /* Calls `found` once for each of the `n` offsets, in their order. An offset counts from the address where the object's first
  * segment is loaded (its lowest PT_LOAD's address, rounded down to a page); `build_id` is in hexadecimal or "". A path that

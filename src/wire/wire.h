@@ -260,6 +260,10 @@ typedef struct hl_session {
     _Atomic int32_t checkpoint_error;
     _Atomic uint32_t began; /* 1 once an image has been recorded. Before that (python3 is a shell script that execs it)
                                      only root_pid takes a slot without being recorded. */
+    /* Names of native frames, looked up after the program has ended, when the profile on disk is whole but for them. */
+    _Atomic uint32_t names_all, names_done; /* 0: not that far, or there is nothing left to look up */
+    _Atomic uint32_t names_stop;            /* 1: whoever waits wants no more of them */
+    _Atomic uint64_t names_object[6];       /* a file's name, for people: the one at work; may be torn */
 } hl_session;
 
 typedef enum hl_process_state {

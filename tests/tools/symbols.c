@@ -56,7 +56,7 @@ int main(int argc, char **argv)
     };
     hl_symbols_options o = {.cache_directory = ""};
     const char *build_id = "";
-    bool is_direct = false, counts = false;
+    bool is_direct = false, counts = false, servers = false;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (c) {
         case 'b':
@@ -69,7 +69,7 @@ int main(int argc, char **argv)
             o.debug_directory = optarg;
             break;
         case 'D':
-            o.debuginfod = true;
+            servers = true;
             break;
         case 'x':
             is_direct = true;
@@ -101,7 +101,7 @@ int main(int argc, char **argv)
         hl_resolve_request r = {.path = path,
                                 .build_id = build_id,
                                 .debug_directory = o.debug_directory ? o.debug_directory : "/usr/lib/debug",
-                                .flags = o.debuginfod ? HL_RESOLVE_DEBUGINFOD : 0,
+                                .flags = servers ? HL_RESOLVE_DEBUGINFOD : 0,
                                 .offsets = p.of,
                                 .n = p.used,
                                 .found = show_direct};
@@ -110,6 +110,8 @@ int main(int argc, char **argv)
         return 0;
     }
     hl_symbols *s = hl_symbols_open(&o);
+    if (s && servers)
+        hl_symbols_try(s, HL_SYMBOLS_SERVERS);
     int error = s ? hl_symbols_resolve(s, path, build_id, p.of, p.used, show, &p) : -ENOMEM;
     if (s && counts) {
         hl_symbols_counts n = hl_symbols_count(s);

@@ -36,6 +36,7 @@ typedef struct place {
 static char folder[64];
 static mark marks[MARKS_MOST];
 static size_t marks_used;
+static hl_symbols_effort effort = HL_SYMBOLS_LINES;
 
 static inline int make_folder(void **state)
 {
@@ -161,6 +162,7 @@ static inline int resolve_with(const hl_symbols_options *options, const char *pa
     memset(places, 0, MARKS_MOST * sizeof *places);
     hl_symbols *s = hl_symbols_open(options);
     assert_non_null(s);
+    hl_symbols_try(s, effort);
     int error = hl_symbols_resolve(s, path, build_id, offsets, marks_used, keep_place, places);
     if (counts)
         *counts = hl_symbols_count(s);

@@ -157,11 +157,13 @@ static void debuginfod_is_asked_only_when_told_to(void **state)
     resolve_marks("sample.so", build_id_of("sample.so"), places);
     assert_sample_names(places, "sample.so", false);
     assert_int_not_equal(access(in_folder("client"), F_OK), 0);
-    hl_symbols_options o = no_cache();
-    o.debuginfod = true;
-    assert_int_equal(resolve_with(&o, in_folder("sample.so"), build_id_of("sample.so"), places, NULL), 0);
+    effort = HL_SYMBOLS_SERVERS;
+    resolve_marks("sample.so", build_id_of("sample.so"), places);
     assert_sample_lines(places);
+    assert_null(hl_symbols_no_servers());
     unsetenv("DEBUGINFOD_URLS");
+    assert_non_null(strstr(hl_symbols_no_servers(), "DEBUGINFOD_URLS is not set"));
+    effort = HL_SYMBOLS_LINES;
 }
 
 static void cplusplus_names_are_readable(void **state)
