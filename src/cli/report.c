@@ -49,6 +49,13 @@ static int choose_moment(const hl_syntax *syntax, const hl_report_options *o, hl
     else
         return hl_options_mistake(
             syntax, "--at %s: neither peak, end, a time (12.5s, 850ms, 2m) nor a share of the run (80%%)", o->at);
+    if (!o->since)
+        return -1;
+    if (selection->moment != HL_AT_TIME && selection->moment != HL_AT_END && selection->moment != HL_LEAKED)
+        return hl_options_mistake(syntax, "--since goes with --leaks, --at end or --at TIME");
+    if (hl_time_parse(o->since, 0, &selection->since_ns) != 0)
+        return hl_options_mistake(syntax, "--since %s: neither a time (12.5s, 850ms, 2m) nor a share of the run (80%%)",
+                                  o->since);
     return -1;
 }
 
@@ -96,14 +103,30 @@ static int choose_time(hl_report *r, const char *at, hl_selection *selection)
         return -ENOENT;
     }
     if (reads_same && selection->time_ns + ROUNDED_NS >= now_ns)
-        *selection = (hl_selection){.moment = HL_AT_END};
+        selection->moment = HL_AT_END;
     return 0;
+}
+
+/* -ENOENT with words in `why` where it is not before the moment that is asked for. */
+static int choose_since(hl_report *r, const char *since, hl_selection *selection)
+{
+    uint64_t now_ns = r->model->now_ns;
+    hl_time_parse(since, now_ns, &selection->since_ns);
+    if (selection->since_ns <= (selection->moment == HL_AT_TIME ? selection->time_ns : now_ns))
+        return 0;
+    if (selection->moment == HL_AT_TIME)
+        snprintf(r->why, sizeof r->why, "--since %.40s: that is after --at", since);
+    else
+        snprintf(r->why, sizeof r->why, "--since %.40s: that is past the end of the recording", since);
+    return -ENOENT;
 }
 
 static int make(hl_report *r, const hl_report_options *o, hl_selection selection, hl_report_writer *writer,
                 const char *path)
 {
     int error = selection.moment == HL_AT_TIME ? choose_time(r, o->at, &selection) : 0;
+    if (!error && o->since)
+        error = choose_since(r, o->since, &selection);
     selection.pid = (int64_t)o->pid;
     selection.thread = o->thread;
     error = error ? error : hl_view_open(&r->view, r->model, &selection, r->why, sizeof r->why);

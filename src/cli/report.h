@@ -10,7 +10,7 @@
 
 typedef struct hl_report_options {
     bool json, csv, leaf, whole, leaks, allocated, python_only, native_only;
-    const char *at, *thread;
+    const char *at, *since, *thread;
     uint64_t temporary; /* HL_NO_TEMPORARY: not asked for */
     uint64_t pid, rows;
     unsigned sort, colour;
@@ -27,6 +27,11 @@ extern const char *const hl_colour_choices[];
      .value = "WHEN",                                                                                                  \
      .help = "what is alive at the peak (default), the end or a time: peak, end, 12.5s, 80%",                          \
      HL_REPORT_SET(at)},                                                                                               \
+        {.name = "since",                                                                                              \
+         .kind = HL_OPTION_TEXT,                                                                                       \
+         .value = "TIME",                                                                                              \
+         .help = "with --at or --leaks: only what was allocated from this time on",                                    \
+         HL_REPORT_SET(since)},                                                                                        \
         {.name = "leaks", .kind = HL_OPTION_FLAG, .help = "what was never freed", HL_REPORT_SET(leaks)},               \
         {.name = "allocated",                                                                                          \
          .kind = HL_OPTION_FLAG,                                                                                       \

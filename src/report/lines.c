@@ -504,7 +504,22 @@ static void json_figures(hl_json *json, const figures *f)
     hl_json_int(json, "end_bytes", (int64_t)f->live);
 }
 
-static void write_json(hl_report *r, lines *l, const hl_ranked *files, uint32_t n)
+/* Marks the lines of the functions that are asked for; all of a file that is asked for itself. */
+static bool mark_named(hl_report *r, const lines *l, uint32_t file, shown *s)
+{
+    const hl_model *m = r->model;
+    if (!make_shown(s, last_line(r, l, file)))
+        return false;
+    if (is_file_named(r, file))
+        memset(s->flag, 1, (size_t)s->last + 1);
+    const hl_source *source = hl_source_of(&r->sources, file);
+    for (uint32_t i = 0; i < m->functions.n; i++)
+        if (m->functions.row[i].file == file && is_asked(r, l, i))
+            show_range(s, begin_of(m, i), end_of(m, source, i));
+    return true;
+}
+
+static int write_json(hl_report *r, lines *l, const hl_ranked *files, uint32_t n)
 {
     hl_json json = hl_report_json(r, "heapline.lines/1");
     if (l->n)
@@ -512,6 +527,9 @@ static void write_json(hl_report *r, lines *l, const hl_ranked *files, uint32_t 
     hl_json_array(&json, "files");
     for (uint32_t i = 0; i < n; i++) {
         const hl_model_file *file = &r->model->files.row[files[i].row];
+        shown named = {0};
+        if (r->name_count && !mark_named(r, l, files[i].row, &named))
+            return -ENOMEM;
         hl_json_object(&json, NULL);
         hl_json_text(&json, "file", file->path);
         json_figures(&json, &l->files[files[i].row]);
@@ -530,8 +548,11 @@ static void write_json(hl_report *r, lines *l, const hl_ranked *files, uint32_t 
                 hl_json_bytes(&json, "source", text, bytes);
             else
                 hl_json_null(&json, "source");
+            if (r->name_count)
+                hl_json_bool(&json, "named", at->line >= 0 && at->line <= named.last && named.flag[at->line]);
             hl_json_end(&json);
         }
+        free(named.flag);
         hl_json_end(&json);
         hl_json_end(&json);
     }
@@ -543,6 +564,7 @@ static void write_json(hl_report *r, lines *l, const hl_ranked *files, uint32_t 
     json_figures(&json, &l->total);
     hl_json_end(&json);
     hl_json_end(&json);
+    return 0;
 }
 
 static int check_names(hl_report *r, lines *l)
@@ -579,7 +601,7 @@ int hl_report_lines(hl_report *r)
         error = sum_lines(r, &l);
     hl_ranked *files = error ? NULL : choose_files(r, &l, &n);
     if (files && r->json)
-        write_json(r, &l, files, n);
+        error = write_json(r, &l, files, n);
     else if (files)
         error = write_text(r, &l, files, n);
     else if (!error)

@@ -214,6 +214,7 @@ typedef enum hl_moment {
 typedef struct hl_selection {
     hl_moment moment;
     uint64_t time_ns;
+    uint64_t since_ns;  /* of END, LEAKED, TIME: only blocks allocated from then on; 0: all */
     uint64_t within;    /* 0 to 1024; between the powers of two the lower one counts */
     int64_t pid;        /* 0: all */
     const char *thread; /* a name or a thread id; null: all */
@@ -225,7 +226,7 @@ typedef struct hl_weight {
 
 typedef struct hl_view {
     hl_model *model;
-    hl_selection selection; /* time_ns and within as they were rounded */
+    hl_selection selection; /* its times and within as they were rounded */
     uint32_t process;       /* the row that `pid` means; HL_NO_ROW: all */
     bool tree_peak;         /* AT_PEAK is a share of the tree's peak */
     hl_weight *stats;       /* by stat row; zero where the selection leaves it out */

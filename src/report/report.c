@@ -80,6 +80,8 @@ hl_json hl_report_json(hl_report *r, const char *schema)
     hl_json_text(&json, "moment", moments[s->moment]);
     if (s->moment == HL_AT_TIME)
         hl_json_seconds(&json, "time_s", s->time_ns);
+    if (s->since_ns)
+        hl_json_seconds(&json, "since_s", s->since_ns);
     if (s->moment == HL_TEMPORARY)
         hl_json_int(&json, "within", (int64_t)s->within);
     if (s->pid)

@@ -75,21 +75,24 @@ static uint32_t stat_row(const hl_model *m, int64_t id)
     return low < m->stats.n && m->stats.row[low].id == id ? low : HL_NO_ROW;
 }
 
-/* Cells that are alive at the end of `tick`, of processes that had not ended by then. */
+/* Cells that are alive at the end of `tick`, of processes that had not ended by then; or those that were never freed. Both may
+ * be of blocks from a time on only. */
 static int weigh_by_time(hl_view *view, char *why, size_t why_bytes)
 {
     hl_model *m = view->model;
     uint64_t boundary_ns = view->selection.time_ns; /* rounded already; now_ns for the very end */
-    bool end = boundary_ns >= m->now_ns;
+    bool never_freed = view->selection.moment != HL_AT_TIME, end = never_freed || boundary_ns >= m->now_ns;
     int64_t tick = end ? INT64_MAX - 1 : (int64_t)(boundary_ns / m->cell_tick_ns) - 1;
     sqlite3_stmt *cells;
     if (sqlite3_prepare_v2(m->database,
-                           "SELECT stat, blocks, bytes FROM cell WHERE born <= ?1 AND (died IS NULL OR died > ?1)", -1,
-                           &cells, NULL) != SQLITE_OK) {
+                           "SELECT stat, blocks, bytes FROM cell WHERE born >= ?2 AND born <= ?1 AND (died IS NULL OR "
+                           "died > ?1)",
+                           -1, &cells, NULL) != SQLITE_OK) {
         snprintf(why, why_bytes, "%s", sqlite3_errmsg(m->database));
         return -EIO;
     }
     sqlite3_bind_int64(cells, 1, tick);
+    sqlite3_bind_int64(cells, 2, (int64_t)(view->selection.since_ns / m->cell_tick_ns));
     int step;
     while ((step = sqlite3_step(cells)) == SQLITE_ROW) {
         uint32_t row = stat_row(m, sqlite3_column_int64(cells, 0));
@@ -97,7 +100,7 @@ static int weigh_by_time(hl_view *view, char *why, size_t why_bytes)
             continue;
         const hl_model_process *p = &m->processes.row[m->stats.row[row].process];
         bool ended = strcmp(p->ended, "running") != 0 && p->end_ns <= boundary_ns;
-        if (ended || !hl_view_takes(view, &m->stats.row[row]))
+        if ((ended && !never_freed) || !hl_view_takes(view, &m->stats.row[row]))
             continue;
         view->stats[row].blocks += (uint64_t)sqlite3_column_int64(cells, 1);
         view->stats[row].bytes += (uint64_t)sqlite3_column_int64(cells, 2);
@@ -201,6 +204,7 @@ int hl_view_open(hl_view *view, hl_model *model, const hl_selection *selection, 
     int error = choose(view, why, why_bytes);
     if (error)
         return error;
+    view->selection.since_ns -= selection->since_ns % model->cell_tick_ns;
     view->stats = calloc(model->stats.n ? model->stats.n : 1, sizeof *view->stats);
     view->stacks = calloc(model->stacks.n ? model->stacks.n : 1, sizeof *view->stacks);
     if (!view->stats || !view->stacks) {
@@ -209,6 +213,8 @@ int hl_view_open(hl_view *view, hl_model *model, const hl_selection *selection, 
     } else if (selection->moment == HL_AT_TIME) {
         uint64_t boundary_ns = selection->time_ns / model->cell_tick_ns * model->cell_tick_ns;
         view->selection.time_ns = selection->time_ns >= model->now_ns ? model->now_ns : boundary_ns;
+        error = weigh_by_time(view, why, why_bytes);
+    } else if (view->selection.since_ns && (selection->moment == HL_AT_END || selection->moment == HL_LEAKED)) {
         error = weigh_by_time(view, why, why_bytes);
     } else if (selection->moment == HL_TEMPORARY) {
         unsigned buckets = 1;
@@ -269,7 +275,7 @@ static bool heap_at(const hl_view *view, uint64_t *bytes)
 bool hl_view_check(const hl_view *view, uint64_t *expected_bytes)
 {
     const hl_model *m = view->model;
-    if (view->selection.thread || view->selection.moment == HL_TEMPORARY)
+    if (view->selection.thread || view->selection.since_ns || view->selection.moment == HL_TEMPORARY)
         return false;
     if (view->selection.moment == HL_AT_TIME)
         return heap_at(view, expected_bytes);
@@ -331,7 +337,7 @@ const char *hl_model_end_words(const hl_model *m)
     return m->watched ? "alive now" : m->running ? "alive when last saved" : "alive at the end";
 }
 
-const char *hl_view_title(const hl_view *view, char *text, size_t bytes)
+static const char *title_of_moment(const hl_view *view, char *text, size_t bytes)
 {
     char time[HL_NUMBER_BYTES];
     switch (view->selection.moment) {
@@ -358,4 +364,14 @@ const char *hl_view_title(const hl_view *view, char *text, size_t bytes)
         return text;
     }
     return "";
+}
+
+const char *hl_view_title(const hl_view *view, char *text, size_t bytes)
+{
+    char moment[96], time[HL_NUMBER_BYTES];
+    if (!view->selection.since_ns)
+        return title_of_moment(view, text, bytes);
+    snprintf(text, bytes, "%s, allocated from %s on", title_of_moment(view, moment, sizeof moment),
+             hl_time_text(time, view->selection.since_ns));
+    return text;
 }

@@ -250,6 +250,37 @@ def test_json_equals_sql(made_up):
         assert sum(row["allocations"] for row in stats[group]) == stats["allocations"]
 
 
+def test_allocated_since_equals_sql(made_up):
+    tick, now = (
+        int(made_up.value("SELECT value FROM meta WHERE key = ?", [key])) for key in ("cell_tick_ns", "now_ns")
+    )
+    ended = "SELECT id FROM process WHERE ended <> 'running' AND end_ns <= ?"
+    found = 0
+    for since, until in [(20, 60), (35.5, 90), (60, 60), (50, None)]:
+        first = int(now * since / 100) // tick
+        if until is None:
+            view, died, values = ["--leaks"], "died IS NULL", [first]
+        else:
+            behind = int(now * until / 100) // tick
+            view, values = ["--at", f"{until}%"], [first, behind, behind, behind * tick]
+            died = f"born < ? AND (died IS NULL OR died >= ?) AND process NOT IN ({ended})"
+        rows = made_up.table(*view, "--since", f"{since}%")
+        sums = made_up.sql(
+            f"SELECT sum(bytes) AS bytes, sum(blocks) AS blocks FROM cell JOIN stat ON stat.id = stat WHERE born >= ? AND {died}",
+            values,
+        )[0]
+        assert (sum(row["bytes"] for row in rows), sum(row["count"] for row in rows)) == (
+            sums["bytes"] or 0,
+            sums["blocks"] or 0,
+        ), (since, until)
+        found += sums["bytes"] or 0
+        selection = made_up.json("table", *view, "--since", f"{since}%")["selection"]
+        assert selection["since_s"] == pytest.approx(first * tick / 1e9)
+    assert found
+    assert made_up.table("--leaks", "--since", "0s") == made_up.table("--leaks")
+    assert " allocated from " in made_up.text("table", "--leaks", "--since", "50%")
+
+
 def test_processes_and_threads_are_parts_of_the_whole(made_up):
     whole = made_up.json("table", "--allocated")["total_bytes"]
     assert whole == sum(
@@ -619,6 +650,11 @@ def test_every_byte_of_a_page_may_be_wrong(heapline):
         ["table", "--at", "101%", "P"],
         ["lines", "P", "nothing"],
         ["table", "--temporary=2000", "P"],
+        ["table", "--since", "0.2s", "P"],
+        ["table", "--since", "0.2s", "--allocated", "P"],
+        ["table", "--since", "soon", "--leaks", "P"],
+        ["table", "--since", "1.1s", "--leaks", "P"],
+        ["table", "--since", "0.8s", "--at", "0.5s", "P"],
         ["table", "--srot", "count", "P"],
     ],
     ids=" ".join,
@@ -656,6 +692,11 @@ def test_source_from_the_disk_only_if_unchanged(heapline):
 def test_lines_of_named_functions_and_files(profile):
     text = profile.text("lines", "main")
     assert "keep = [0]" in text and "def load" not in text
+    (file,) = profile.json("lines", "main")["files"]
+    assert {line["line"]: line["named"] for line in file["lines"]} == {5: False, 9: True, 10: True, 13: False}
+    (file,) = profile.json("lines", "app.py")["files"]
+    assert all(line["named"] for line in file["lines"])
+    assert not any("named" in line for file in profile.json("lines")["files"] for line in file["lines"])
     assert "def load" in profile.text("lines", "app.py")
     assert "import json" in profile.text("lines", "--all")
 
