@@ -318,15 +318,20 @@ class Heapline:
             return [str(program)]
         return [str(word) for word in program]
 
-    def _popen_options(self, env: dict[str, str] | None, options: dict[str, Any]) -> dict[str, Any]:
+    @staticmethod
+    def environment(env: dict[str, str] | None = None) -> dict[str, str]:
+        """What programs find: this process's, without what would change them."""
         inherited = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith(("PYTHON", "HEAPLINE", "LD_", "PYENV")) and name not in ("VIRTUAL_ENV", "COLUMNS")
         }
+        return {**inherited, "LC_ALL": "C.UTF-8", **(env or {})}
+
+    def _popen_options(self, env: dict[str, str] | None, options: dict[str, Any]) -> dict[str, Any]:
         return {
             "cwd": self.folder,
-            "env": {**inherited, "LC_ALL": "C.UTF-8", **(env or {})},
+            "env": self.environment(env),
             "text": True,
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
