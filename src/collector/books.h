@@ -6,8 +6,8 @@
  * a ring on the wire; a reader is our end of it.
  *
  * Files: reader.c (rings -> words in order), apply.c (words -> books), peak.c (the tree's peak), announce.c (words that
- * announce things), mapping.c (words about mappings), process.c (processes and images), threads.c, rows.c, tree.c, names.c,
- * live.c, maps.c, cells.c, ticks.c, answers.c, fold.c, lighten.c, sampler.c, checkpoint.c, collect.c.
+ * announce things), mapping.c (words about mappings), process.c (processes and images), unseen.c, threads.c, rows.c, tree.c,
+ * names.c, live.c, maps.c, cells.c, ticks.c, answers.c, fold.c, lighten.c, sampler.c, checkpoint.c, collect.c.
  */
 #ifndef HL_COLLECTOR_BOOKS_H
 #define HL_COLLECTOR_BOOKS_H
@@ -17,6 +17,7 @@
 #include "live.h"
 #include "maps.h"
 #include "oom.h"
+#include "own_malloc.h"
 #include "rows.h"
 #include "tree.h"
 #include "wire.h"
@@ -86,6 +87,8 @@ typedef struct hl_process {
     hl_text pool_owners; /* libraries that give out memory by themselves, "libarrow.so.2400, b.so" */
     uint64_t pool_peak;  /* the most that was found resident of their mappings */
     uint64_t pool_next_ns;
+    hl_own_malloc own_malloc; /* in its executable, and what there is to say of it */
+    hl_text unseen;
     uint32_t last_pool_kib; /* 0: none yet */
     hl_tick *ticks;
     uint32_t tick_count, tick_room, ticks_sent;
@@ -238,6 +241,10 @@ typedef struct hl_books {
     hl_oom oom;           /* of the program itself */
     uint64_t oom_limit;   /* see hl_batch_meta */
     hl_text oom_scope;
+    struct {
+        uint64_t device, inode;
+        hl_own_malloc found;
+    } looked_at; /* the last executable: unseen.c */
     uint64_t words, broken_writers, reclaimed;
     uint64_t watched_until_ns; /* answers.c */
     uint32_t checkpoint_seen, checkpoint_passes;
@@ -426,6 +433,15 @@ void hl_answers_checkpoint_done(hl_books *books, uint32_t number, int error);
 /* The highest of the tick at hand, also of its part before a reset. */
 uint64_t hl_process_high(const hl_process *process);
 void hl_process_reset_peak(hl_process *process);
+
+/* ------------------------------------------------------------------------------------------------------ unseen.c */
+
+/* Looks into the executable of a process whose image begins. */
+void hl_unseen_look(hl_books *books, hl_process *process);
+/* Why its numbers are less than all, as far as is known by now; empty: they are not. */
+hl_text hl_unseen_reason(const hl_books *books, const hl_process *process);
+/* The same at the end, with more words. */
+void hl_unseen_note(hl_books *books, const hl_process *process);
 
 /* ----------------------------------------------------------------------------------------------------- sampler.c */
 

@@ -84,7 +84,7 @@ static void fill_process(hl_books *books, hl_batch *batch, hl_process *p)
     to->born_by = p->born_by;
     to->command = p->command;
     to->executable = p->executable;
-    to->reason = p->reason;
+    to->reason = p->reason.bytes ? p->reason : hl_unseen_reason(books, p);
     to->python_version = p->python_version;
     to->python_flags = p->python_flags;
     to->recording = p->recording;
@@ -245,6 +245,8 @@ void hl_books_fill(hl_books *books, hl_batch *batch, bool final, bool stopped)
             fill_process(books, batch, p);
             p->changed = false;
         }
+        if (final)
+            hl_unseen_note(books, p);
         if (books->coarsened)
             p->ticks_sent = 0;
         for (; p->ticks_sent < p->tick_count; p->ticks_sent++)

@@ -417,6 +417,7 @@ static void begin_image(hl_books *books, uint32_t slot_number)
     books->images[slot_number] = image;
     books->image_count++;
     read_facts(books, image);
+    hl_unseen_look(books, process);
     for (uint32_t i = 0; i < books->image_slots; i++) { /* also when the process's end has been seen since */
         hl_image *old = books->images[i];
         if (old && old->process == process && old->number < image->number)

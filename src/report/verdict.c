@@ -273,6 +273,17 @@ static void put_unseen(const hl_model *m, hl_out *out, const char *before, const
     hl_outf(out, " gave out by itself%s", behind);
 }
 
+/* Why less of the program itself is recorded than of others; of Python the notes say it. */
+static bool put_in_part(const hl_model *m, hl_out *out, const char *before)
+{
+    const hl_model_process *p = m->processes.n ? &m->processes.row[0] : NULL;
+    if (!p || p->python || !*p->reason || strcmp(p->recorded, "nothing") == 0)
+        return false;
+    hl_out_put(out, before);
+    hl_out_clean(out, p->reason, strlen(p->reason));
+    return true;
+}
+
 int hl_verdict_head(hl_model *m, hl_out *out)
 {
     int64_t status = hl_model_number(m, "exit_status", -1);
@@ -298,7 +309,9 @@ int hl_verdict_head(hl_model *m, hl_out *out)
     char count[HL_NUMBER_BYTES];
     int64_t lost = hl_model_number(m, "lost", 0);
     hl_out_style(out, HL_YELLOW);
-    put_unseen(m, out, "not in these numbers: ", " (heapline stats has more)\n");
+    bool in_part = put_in_part(m, out, "recorded in part: ");
+    put_unseen(m, out, in_part ? "; " : "not in these numbers: ", in_part ? "" : " (heapline stats has more)\n");
+    hl_out_put(out, in_part ? "\n" : "");
     hl_out_style(out, HL_PLAIN);
     if (lost > 0) {
         hl_out_style(out, HL_YELLOW);
@@ -405,7 +418,8 @@ static int write_lines(hl_model *m, const char *path, const hl_verdict_seen *see
     int64_t lost = hl_model_number(m, "lost", 0);
     if (lost > 0)
         hl_outf(out, "; %s events were not recorded", hl_count_text(count, (uint64_t)lost));
-    put_unseen(m, out, "\n  not seen:  ", "");
+    bool in_part = put_in_part(m, out, "\n  in part:   ");
+    put_unseen(m, out, in_part ? "; " : "\n  not seen:  ", "");
     struct stat file;
     hl_out_put(out, "\n  profile:   ");
     hl_out_clean(out, path, strlen(path));
