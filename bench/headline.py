@@ -147,12 +147,19 @@ def rows(figures, collector, big):
     ]  # fmt: skip
 
 
+def add(to, more):
+    """Puts into a dict of dicts what it has not: of two goes that measured the same, the first counts."""
+    for key, value in more.items():
+        if isinstance(to.setdefault(key, value), dict):
+            add(to[key], value)
+
+
 def merged(goes):
-    """One go of several that measured different suites."""
+    """One go of several that measured different suites or placements."""
     first, *others = goes
     for other in others:
-        for what in ("runs", "memory", "files"):
-            first[what].update(other[what])
+        for what in ("runs", "memory", "files", "startup", "versions"):
+            add(first[what], other[what])
     return first
 
 
