@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 
 import handmade
 import pytest
-from handmade import MB
+from handmade import MB, ROOT
 
 REPORTS = ["stats", "tree", "table", "summary", "lines", "timeline", "processes"]
 SUMS = [
@@ -293,6 +294,20 @@ def test_damaged_rows_are_merged_or_refused(heapline, two, damage):
         if finished.exit == 0:
             for report in REPORTS:
                 assert heapline(report, "x.heapline").exit in (0, 3)
+
+
+def test_every_column_of_the_schema_is_thought_of(heapline, two):
+    """A table or column that somebody adds must be merged, too (src/profile/merge_rows.c)."""
+    code = (ROOT / "src/profile/merge_rows.c").read_text()
+    database = sqlite3.connect(two[0])
+    for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        if table in ("meta", "label"):  # merge.c makes new ones
+            continue
+        statements = re.findall(rf"INSERT (?:OR \w+ )?INTO main\.{table}\b.*?(?:;|\),\n|\",\n)", code, re.S)
+        for row in database.execute(f"PRAGMA table_info({table})"):
+            named = any(re.search(rf"\b{row[1]}\b", statement) for statement in statements)
+            by_itself = row[1] == "id" and table in ("file", "function", "note")
+            assert named or by_itself, (table, row[1])
 
 
 # -------------------------------------------------------------------------------------------------- real recordings

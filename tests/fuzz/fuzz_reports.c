@@ -1,9 +1,10 @@
 /*
- * fuzz_reports.c - every report of a sound SQLite profile whose rows hold anything: it is written or refused, nothing else.
+ * fuzz_reports.c - every report, check and diff of a sound SQLite profile whose rows hold anything: it is written or refused, nothing else.
  *
  * The input is a list of changes, four bytes each: which column of which row of which table, and which value of a list of
  * awkward ones. Damaged files are fuzz_profile's part.
  */
+#include "gate.h"
 #include "profile.h"
 #include "report.h"
 #include "synthetic.h"
@@ -155,6 +156,42 @@ static void run_reports(sqlite3 *database, uint8_t choice)
     hl_model_release(r.model);
 }
 
+/* Both as a check and as a diff with itself, in which nothing may have changed. */
+static void run_gates(sqlite3 *database, uint8_t choice)
+{
+    static hl_gate_writer *const writers[] = {hl_gate_text, hl_gate_json, hl_gate_markdown, hl_gate_github,
+                                              hl_gate_junit};
+    char why[256];
+    hl_model *models[2] = {NULL, NULL};
+    if (hl_model_load(&models[0], database, HL_FRAMES_ALL, why, sizeof why) == 0 &&
+        hl_model_load(&models[1], database, HL_FRAMES_ALL, why, sizeof why) == 0) {
+        for (int diff = 0; diff < 2; diff++) {
+            hl_gate_limit limits[] = {{.figure = (hl_figure)(choice % HL_FIGURES), .amount = diff ? 0 : choice},
+                                      {.figure = HL_FIGURE_PEAK, .in_percent = diff, .percent = choice}};
+            hl_gate gate = {
+                .is_diff = diff, .limits = limits, .limit_count = 2, .rows = choice & 8 ? 3 : 0, .leaf = choice & 16};
+            gate.new.model = models[1];
+            gate.new.path = gate.old.path = "fuzz";
+            gate.old.model = diff ? models[0] : NULL;
+            if (hl_gate_open(&gate) == 0) {
+                for (uint32_t i = 0; diff && i < gate.line_count; i++)
+                    if (hl_gate_growth(&gate.lines[i], HL_FIGURE_PEAK) != 0)
+                        abort();
+                for (size_t i = 0; i < sizeof writers / sizeof *writers; i++) {
+                    hl_out_begin(&gate.out, (hl_terminal){.width = 40 + choice, .utf8 = choice & 64});
+                    writers[i](&gate);
+                    if (gate.out.bytes && memchr(gate.out.at, '\033', gate.out.bytes))
+                        abort();
+                    hl_out_release(&gate.out);
+                }
+            }
+            hl_gate_release(&gate);
+        }
+    }
+    hl_model_release(models[0]);
+    hl_model_release(models[1]);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (!sound)
@@ -177,6 +214,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         sqlite3_exec(database, sql, NULL, NULL, NULL);
     }
     run_reports(database, data[0]);
+    run_gates(database, data[0]);
     sqlite3_close(database);
     return 0;
 }
