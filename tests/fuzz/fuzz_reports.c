@@ -1,5 +1,5 @@
 /*
- * fuzz_reports.c - every report, check and diff of a sound SQLite profile whose rows hold anything: it is written or refused, nothing else.
+ * fuzz_reports.c - every report, check, diff and merge of a sound SQLite profile whose rows hold anything: it is written or refused, nothing else.
  *
  * The input is a list of changes, four bytes each: which column of which row of which table, and which value of a list of
  * awkward ones. Damaged files are fuzz_profile's part.
@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -192,6 +193,48 @@ static void run_gates(sqlite3 *database, uint8_t choice)
     hl_model_release(models[1]);
 }
 
+/* A profile with this image, through a file that has no name. */
+static hl_profile *open_image(const unsigned char *image, sqlite3_int64 bytes)
+{
+    char path[64], why[256];
+    hl_profile *profile = NULL;
+    int fd = memfd_create("heapline-fuzz", MFD_CLOEXEC);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (fd < 0 || write(fd, image, (size_t)bytes) != bytes)
+        abort();
+    (void)!hl_profile_open(&profile, path, why, sizeof why);
+    close(fd);
+    return profile;
+}
+
+/* Merged with a sound one, before and behind it; and what came of that is read. */
+static void run_merge(sqlite3 *database, uint8_t choice)
+{
+    static char output[64];
+    char why[512];
+    sqlite3_int64 bytes;
+    snprintf(output, sizeof output, "/tmp/heapline-fuzz-merged-%d", (int)getpid());
+    sqlite3_exec(database, "UPDATE meta SET value = 'another' WHERE key = 'host'", NULL, NULL, NULL);
+    unsigned char *image = sqlite3_serialize(database, "main", &bytes, 0);
+    if (!image)
+        return;
+    hl_merge_input inputs[2] = {{.name = "sound"}, {.name = "broken"}};
+    inputs[choice >> 7].profile = open_image(sound, sound_bytes);
+    inputs[!(choice >> 7)].profile = open_image(image, bytes);
+    sqlite3_free(image);
+    if (inputs[0].profile && inputs[1].profile &&
+        hl_profile_merge(output, inputs, 2, choice & 32, NULL, why, sizeof why) == 0) {
+        hl_profile *merged;
+        if (hl_profile_open(&merged, output, why, sizeof why) != 0)
+            abort(); /* what merge writes is sound at least as a file */
+        run_reports(hl_profile_database(merged), choice);
+        hl_profile_close(merged);
+        unlink(output);
+    }
+    hl_profile_close(inputs[0].profile);
+    hl_profile_close(inputs[1].profile);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (!sound)
@@ -215,6 +258,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     run_reports(database, data[0]);
     run_gates(database, data[0]);
+    if (data[0] % 4 == 0) /* it takes longer than all reports */
+        run_merge(database, data[0]);
     sqlite3_close(database);
     return 0;
 }
