@@ -16,7 +16,7 @@ int hl_cmd_lines(int argc, char **argv)
          .most = INT32_MAX,
          .help = "only this process",
          HL_REPORT_SET(pid)},
-        HL_OPTION_THREAD,
+        HL_OPTIONS_THREAD,
         {.name = "leaf",
          .kind = HL_OPTION_FLAG,
          .help = "lines of libraries too, each charged for itself",

@@ -129,6 +129,7 @@ static int make(hl_report *r, const hl_report_options *o, hl_selection selection
         error = choose_since(r, o->since, &selection);
     selection.pid = (int64_t)o->pid;
     selection.thread = o->thread;
+    selection.region = o->region;
     error = error ? error : hl_view_open(&r->view, r->model, &selection, r->why, sizeof r->why);
     if (error) {
         complain(path, r->why, error);

@@ -10,7 +10,7 @@
 
 typedef struct hl_report_options {
     bool json, csv, leaf, whole, leaks, allocated, python_only, native_only;
-    const char *at, *since, *thread;
+    const char *at, *since, *thread, *region;
     uint64_t temporary; /* HL_NO_TEMPORARY: not asked for */
     uint64_t pid, rows;
     unsigned sort, colour;
@@ -48,10 +48,15 @@ extern const char *const hl_colour_choices[];
         .name = "pid", .kind = HL_OPTION_NUMBER, .value = "PID", .least = 1, .most = INT32_MAX,                        \
         .help = "only this process", HL_REPORT_SET(pid)                                                                \
     }
-#define HL_OPTION_THREAD                                                                                               \
+#define HL_OPTIONS_THREAD                                                                                              \
+    {.name = "thread",                                                                                                 \
+     .kind = HL_OPTION_TEXT,                                                                                           \
+     .value = "NAME",                                                                                                  \
+     .help = "only threads of this name, or the thread with this id",                                                  \
+     HL_REPORT_SET(thread)},                                                                                           \
     {                                                                                                                  \
-        .name = "thread", .kind = HL_OPTION_TEXT, .value = "NAME",                                                     \
-        .help = "only threads of this name, or the thread with this id", HL_REPORT_SET(thread)                         \
+        .name = "region", .kind = HL_OPTION_TEXT, .value = "NAME",                                                     \
+        .help = "only what was allocated in this region (heapline.region in the program)", HL_REPORT_SET(region)       \
     }
 #define HL_OPTION_LEAF                                                                                                 \
     {                                                                                                                  \

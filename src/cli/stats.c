@@ -5,7 +5,7 @@ int hl_cmd_stats(int argc, char **argv)
 {
     static const hl_option options[] = {
         HL_OPTIONS_VIEW,
-        HL_OPTION_THREAD,
+        HL_OPTIONS_THREAD,
         HL_OPTION_LEAF,
         HL_OPTION_ROWS("lines in each list of lines (default 5)"),
         HL_OPTION_JSON,

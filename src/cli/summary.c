@@ -6,7 +6,7 @@ int hl_cmd_summary(int argc, char **argv)
     static const char *const sorts[] = {"total", "count", "own", NULL};
     static const hl_option options[] = {
         HL_OPTIONS_VIEW,
-        HL_OPTION_THREAD,
+        HL_OPTIONS_THREAD,
         HL_OPTION_LEAF,
         HL_OPTIONS_FRAMES,
         HL_OPTION_SORT(sorts, "order of the rows: total (default), own, count"),

@@ -5,7 +5,7 @@ int hl_cmd_tree(int argc, char **argv)
 {
     static const hl_option options[] = {
         HL_OPTIONS_VIEW,
-        HL_OPTION_THREAD,
+        HL_OPTIONS_THREAD,
         {.name = "leaf", .kind = HL_OPTION_FLAG, .help = "show the frames inside libraries too", HL_REPORT_SET(leaf)},
         HL_OPTIONS_FRAMES,
         HL_OPTION_ROWS("calls to show, 0 for all (default 30; all with --json)"),

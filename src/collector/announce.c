@@ -363,6 +363,10 @@ uint32_t hl_announce_mark(hl_books *books, hl_reader *reader, const uint64_t *w,
     memcpy(name, w + 1, bytes);
     name[bytes] = '\0';
     hl_books_mark(books, process->id, kinds[kind], name);
+    if (kind == HL_MARK_REGION)
+        hl_thread_enter_region(books, reader->thread, (hl_text){name, (uint32_t)strlen(name)});
+    else if (kind == HL_MARK_REGION_END)
+        hl_thread_leave_region(books, reader->thread);
     return words;
 }
 

@@ -94,11 +94,11 @@ void hl_row_old_gone(hl_books *books, uint32_t row, uint32_t born_ms, uint32_t d
 
 static inline hl_memo *memo_of(const hl_books *books, const hl_reader *reader, uint64_t id)
 {
-    return &books->memo[(id ^ (uint64_t)reader->thread * UINT64_C(0x9e3779b9)) % HL_MEMOS];
+    return &books->memo[(id ^ (uint64_t)reader->charge * UINT64_C(0x9e3779b9)) % HL_MEMOS];
 }
 static inline bool memo_holds(const hl_books *books, const hl_reader *reader, const hl_memo *memo, uint64_t id)
 {
-    return memo->id == id && memo->thread == reader->thread && memo->epoch == books->epoch;
+    return memo->id == id && memo->charge == reader->charge && memo->epoch == books->epoch;
 }
 
 uint32_t hl_reader_row(hl_books *books, hl_reader *reader, unsigned slot, unsigned allocator)
@@ -272,7 +272,7 @@ static void name_stack(hl_books *books, hl_reader *reader, uint64_t id)
     memset(reader->rows[slot], 0, sizeof reader->rows[slot]);
     /* What a stand-in means may be told at any moment, and what was folded may be brought back. */
     if (!(node & HL_STAND_IN) && books->tree.node[node].kind != HL_NODE_DEEPER)
-        *memo = (hl_memo){.id = id, .thread = reader->thread, .epoch = books->epoch, .node = node};
+        *memo = (hl_memo){.id = id, .charge = reader->charge, .epoch = books->epoch, .node = node};
 }
 
 /* The words that are not about blocks. The number of words taken; 0: not valid. */

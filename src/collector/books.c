@@ -56,6 +56,7 @@ void hl_books_release(hl_books *books)
     free(books->processes);
     free(books->chunk_held);
     free(books->memo);
+    hl_threads_release(books);
     free(books->threads);
     free(books->groups);
     free(books->notes);

@@ -104,14 +104,19 @@ typedef struct hl_thread {
     uint32_t number; /* the program's: a tid may be used again while the first thread is still being read */
     uint32_t renamed;
     hl_text name, python_name;
+    struct hl_thread_regions *regions; /* threads.c; null: it has been in none */
 } hl_thread;
 
 typedef struct hl_group { /* a row of the profile's thread table: one thread, or a group of like-named ones */
     uint32_t process, threads;
     int32_t tid;
     hl_text name;
+    uint32_t base; /* the group of the same threads outside all regions; 0: it is that */
+    uint32_t region;
     bool changed;
 } hl_group;
+
+enum { HL_REGIONS_MOST = 255 };
 
 typedef struct hl_image {
     hl_process *process;
@@ -141,6 +146,7 @@ typedef struct hl_reader {
     uint64_t epoch, size;
     hl_image *image;
     uint32_t thread; /* index */
+    uint32_t charge; /* the thread and the region that it is in: what rows are found by */
     uint32_t writer; /* index of its slot */
     uint32_t chunk;  /* index + 1; 0: none */
     bool past_h1, wanted, ended, broken;
@@ -162,7 +168,7 @@ typedef struct hl_reader {
  * the books, so for one tick at most: within it no name changes its meaning and no row is given to another key. */
 typedef struct hl_memo {
     uint64_t id;
-    uint32_t thread, epoch, node;
+    uint32_t charge, epoch, node;
     uint32_t rows[HL_ALLOCATORS]; /* 0: not looked up yet */
 } hl_memo;
 _Static_assert(sizeof(hl_memo) <= 64, "one line");
@@ -203,6 +209,8 @@ typedef struct hl_books {
     uint32_t thread_count, thread_room;
     hl_group *groups; /* 0 is not used */
     uint32_t group_count, group_room;
+    hl_text regions[HL_REGIONS_MOST + 1]; /* with those around them: "request / query"; 0: outside all */
+    uint32_t region_count;
 
     struct {
         uint32_t process;
@@ -457,6 +465,12 @@ void hl_sampler_end(hl_process *process);
 uint32_t hl_thread_of(hl_books *books, hl_image *image, uint32_t number, int32_t tid);
 /* Its row among the groups, given when it is first asked for. */
 uint32_t hl_thread_group(hl_books *books, uint32_t index, hl_process *process);
+/* The thread enters a region, or leaves the innermost one. What it allocates from then on is in other rows. */
+void hl_thread_enter_region(hl_books *books, uint32_t index, hl_text name);
+void hl_thread_leave_region(hl_books *books, uint32_t index);
+/* hl_reader.charge */
+uint32_t hl_thread_charge(const hl_books *books, uint32_t index);
+void hl_threads_release(hl_books *books);
 void hl_thread_name(hl_books *books, uint32_t index, hl_text_kind kind, const void *name, uint64_t bytes);
 
 /* ------------------------------------------------------------------------------------------------------- fold.c */

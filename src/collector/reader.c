@@ -156,6 +156,7 @@ static void discover_writers(hl_books *books)
         reader->image = image;
         reader->writer = slot;
         reader->thread = hl_thread_of(books, image, writer->thread, writer->tid);
+        reader->charge = hl_thread_charge(books, reader->thread);
         reader->h1 = 0;
         books->readers[slot] = reader;
         books->active[books->active_count++] = (uint16_t)slot;

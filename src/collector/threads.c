@@ -4,6 +4,9 @@
  * A process's first 64 threads have a row each; later ones share a row with those of like name ("worker-3" and "worker-12"
  * are "worker-#"), so that a server which starts a thread for each request stays small. A thread gets its row when it
  * first allocates; a name that comes later renames the row of a thread that has its own, but moves no thread.
+ *
+ * What a thread allocates within a region (heapline.region) has a further row, beside that of the thread itself: one for each
+ * way in which regions are nested. Only 255 of those are told apart; what is more counts as outside of it.
  */
 #include "books.h"
 
@@ -13,7 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { OWN_ROWS = 64, NAME_BYTES = 256 };
+enum { OWN_ROWS = 64, NAME_BYTES = 256, DEEPEST = 32 };
 
 uint32_t hl_thread_of(hl_books *books, hl_image *image, uint32_t number, int32_t tid)
 {
@@ -31,6 +34,19 @@ uint32_t hl_thread_of(hl_books *books, hl_image *image, uint32_t number, int32_t
     }
     books->threads[books->thread_count] = (hl_thread){.process = image->process->id, .tid = tid, .number = number};
     return books->thread_count++;
+}
+
+/* A thread's regions: those that it is in, and the rows for them. */
+typedef struct hl_thread_regions {
+    uint32_t depth; /* may be more than is kept */
+    uint8_t path[DEEPEST];
+    uint32_t row[HL_REGIONS_MOST + 1];
+} hl_thread_regions;
+
+static uint32_t region_of(const hl_thread *thread)
+{
+    const hl_thread_regions *r = thread->regions;
+    return r && r->depth ? r->path[(r->depth < DEEPEST ? r->depth : DEEPEST) - 1] : 0;
 }
 
 static uint32_t new_group(hl_books *books, uint32_t process, int32_t tid, hl_text name)
@@ -96,7 +112,7 @@ static uint32_t shared_group(hl_books *books, hl_process *process, const hl_thre
     return group;
 }
 
-uint32_t hl_thread_group(hl_books *books, uint32_t index, hl_process *process)
+static uint32_t base_group(hl_books *books, uint32_t index, hl_process *process)
 {
     hl_thread *thread = &books->threads[index];
     if (index == 0) { /* no memory of its own: more threads than can be told apart */
@@ -117,6 +133,107 @@ uint32_t hl_thread_group(hl_books *books, uint32_t index, hl_process *process)
     return thread->row;
 }
 
+uint32_t hl_thread_group(hl_books *books, uint32_t index, hl_process *process)
+{
+    uint32_t base = base_group(books, index, process);
+    hl_thread *thread = &books->threads[index];
+    uint32_t region = region_of(thread);
+    if (!region)
+        return base;
+    uint32_t *row = &thread->regions->row[region];
+    for (uint32_t i = base + 1; i < books->group_count && !*row;
+         i++) { /* another thread of the group's may have made it */
+        if (books->groups[i].base == base && books->groups[i].region == region)
+            *row = i;
+    }
+    if (!*row) {
+        hl_group like = books->groups[base];
+        *row = new_group(books, process->id, like.tid, like.name);
+        books->groups[*row].base = base;
+        books->groups[*row].region = region;
+        books->groups[*row].threads = 0; /* they are counted once */
+    }
+    return *row;
+}
+
+uint32_t hl_thread_charge(const hl_books *books, uint32_t index)
+{
+    _Static_assert(HL_THREAD_BITS <= 24 && HL_REGIONS_MOST < 256, "hl_reader.charge");
+    return index | region_of(&books->threads[index]) << 24;
+}
+
+static void moved_on(hl_books *books, uint32_t index)
+{
+    uint32_t charge = hl_thread_charge(books, index);
+    for (uint32_t i = 0; i < books->active_count; i++) {
+        hl_reader *reader = books->readers[books->active[i]];
+        if (reader->thread != index || reader->charge == charge)
+            continue;
+        reader->charge = charge;
+        memset(reader->rows, 0, sizeof reader->rows);
+    }
+}
+
+/* The number of a way in which regions are nested; `around` where there are too many. */
+static uint32_t path_of(hl_books *books, uint32_t around, hl_text name)
+{
+    char path[4 * HL_MARK_BYTES_MOST];
+    uint32_t bytes = 0;
+    if (around) {
+        hl_text outer = books->regions[around];
+        if (outer.bytes + 3 + name.bytes > sizeof path)
+            return around;
+        memcpy(path, outer.at, outer.bytes);
+        memcpy(path + outer.bytes, " / ", 3);
+        bytes = outer.bytes + 3;
+    }
+    memcpy(path + bytes, name.at, name.bytes);
+    bytes += name.bytes;
+    for (uint32_t i = 1; i <= books->region_count; i++) {
+        if (books->regions[i].bytes == bytes && memcmp(books->regions[i].at, path, bytes) == 0)
+            return i;
+    }
+    if (books->region_count == HL_REGIONS_MOST) {
+        static const char text[] =
+            "there were more than 255 regions: what was allocated in the later ones is counted outside of "
+            "them (few names, with numbers left out, are told apart)";
+        hl_books_note(books, 0, text, sizeof text - 1);
+        return around;
+    }
+    books->regions[++books->region_count] = hl_tree_text(&books->tree, path, bytes);
+    return books->region_count;
+}
+
+void hl_thread_enter_region(hl_books *books, uint32_t index, hl_text name)
+{
+    hl_thread *thread = &books->threads[index];
+    if (index == 0)
+        return;
+    if (!thread->regions)
+        thread->regions = hl_zeroed(sizeof *thread->regions);
+    hl_thread_regions *r = thread->regions;
+    uint32_t path = path_of(books, region_of(thread), name);
+    if (r->depth < DEEPEST)
+        r->path[r->depth] = (uint8_t)path;
+    r->depth += r->depth < UINT32_MAX;
+    moved_on(books, index);
+}
+
+void hl_thread_leave_region(hl_books *books, uint32_t index)
+{
+    hl_thread_regions *r = books->threads[index].regions;
+    if (index == 0 || !r || r->depth == 0)
+        return;
+    r->depth--;
+    moved_on(books, index);
+}
+
+void hl_threads_release(hl_books *books)
+{
+    for (uint32_t i = 0; i < books->thread_count; i++)
+        free(books->threads[i].regions);
+}
+
 void hl_thread_name(hl_books *books, uint32_t index, hl_text_kind kind, const void *name, uint64_t bytes)
 {
     char copy[NAME_BYTES];
@@ -132,8 +249,14 @@ void hl_thread_name(hl_books *books, uint32_t index, hl_text_kind kind, const vo
     if (thread->renamed++ > 64) /* a thread that renames itself for each task: names are kept for ever */
         return;
     *which = hl_tree_text(&books->tree, copy, (uint32_t)bytes);
-    if (thread->row && books->groups[thread->row].tid) {
-        books->groups[thread->row].name = best_name(thread);
-        books->groups[thread->row].changed = true;
+    if (!thread->row || !books->groups[thread->row].tid)
+        return;
+    for (uint32_t i = thread->row; i < books->group_count; i++) {
+        if (i != thread->row && (!thread->regions || books->groups[i].base != thread->row))
+            continue;
+        books->groups[i].name = best_name(thread);
+        books->groups[i].changed = true;
+        if (!thread->regions)
+            break;
     }
 }

@@ -69,6 +69,8 @@ typedef struct hl_batch_thread {
     int32_t tid; /* 0: a group */
     uint32_t threads;
     hl_text name;
+    uint32_t base;  /* the row for what the same threads did outside of `region`; 0: it is that */
+    hl_text region; /* of the whole row */
 } hl_batch_thread;
 
 typedef struct hl_batch_code { /* a code object; id from 1 */

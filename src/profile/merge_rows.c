@@ -374,6 +374,9 @@ static const char *const copies[] = {
      "SELECT process + ?1, iif(process IS NULL, ?10 || ': ' || text, text) FROM source.note ORDER BY id"),
 };
 
+static const char *const region_copies[] = {
+    "INSERT INTO main.thread_region (thread, base, region) SELECT thread + ?2, base + ?2, region FROM source.thread_region",
+};
 static const char *const pool_copies[] = {
     "INSERT INTO main.pool (process, libraries, peak) SELECT process + ?1, libraries, peak FROM source.pool",
     ("INSERT OR REPLACE INTO main.pool_tick (process, tick, resident) "
@@ -473,6 +476,8 @@ int hl_merge_rows(hl_merging *m, const hl_merge_source *s)
     if (!error)
         error = copy_stats(m, s, &to);
     RUN_ALL(copies);
+    if (ask(m, "SELECT count(*) FROM source.sqlite_master WHERE name = 'thread_region'") == 1)
+        RUN_ALL(region_copies);
     if (ask(m, "SELECT count(*) FROM source.sqlite_master WHERE name IN ('pool', 'pool_tick')") == 2)
         RUN_ALL(pool_copies);
     bool merged =

@@ -46,6 +46,13 @@ CREATE TABLE thread (
     threads INTEGER NOT NULL       -- how many threads the row stands for
 );
 
+-- Rows of `thread` for what threads did within regions (heapline.region): their `thread.threads` is 0, since the threads are
+-- counted in the row `base`, which is for what they did outside of all regions.
+CREATE TABLE thread_region (
+    thread INTEGER PRIMARY KEY, base INTEGER NOT NULL,
+    region TEXT NOT NULL           -- "request route=/users / query": the outermost first
+);
+
 CREATE TABLE file (id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE,
     origin TEXT NOT NULL,          -- user, site (site-packages), stdlib, frozen, interactive, native
     source_bytes INTEGER,          -- length of the text; NULL: not embedded

@@ -26,6 +26,7 @@ static const char *const statement_sql[WRITER_STATEMENTS] = {
                     "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     [PUT_MAPPING] = "INSERT OR REPLACE INTO mapping VALUES (?, ?, ?, ?, ?, ?)",
     [PUT_THREAD] = "INSERT OR REPLACE INTO thread VALUES (?, ?, ?, ?, ?)",
+    [PUT_REGION] = "INSERT OR REPLACE INTO thread_region VALUES (?, ?, ?)",
     [PUT_FILE] = "INSERT OR REPLACE INTO file VALUES (?, ?, ?, NULL, NULL)",
     [PUT_FUNCTION] = "INSERT OR REPLACE INTO function VALUES (?, ?, ?, ?)",
     [PUT_FRAME] = "INSERT OR REPLACE INTO frame VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -322,6 +323,13 @@ static int put_thread(hl_profile_writer *w, const hl_batch_thread *t)
     put_or_null(&r, t->tid, t->tid != 0);
     put_text(&r, t->name);
     put(&r, t->threads);
+    int error = store(&r);
+    if (error || !t->base)
+        return error;
+    r = begin(w, PUT_REGION);
+    put(&r, t->id);
+    put(&r, t->base);
+    put_text(&r, t->region);
     return store(&r);
 }
 

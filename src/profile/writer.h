@@ -19,6 +19,7 @@ enum writer_statement {
     PUT_PROCESS,
     PUT_MAPPING,
     PUT_THREAD,
+    PUT_REGION,
     PUT_FILE,
     PUT_FUNCTION,
     PUT_FRAME,

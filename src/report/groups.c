@@ -57,6 +57,32 @@ int hl_group_by_allocator(const hl_view *view, hl_groups *g)
     return 0;
 }
 
+/* The thread, whatever region it was in. */
+static uint32_t thread_row(const hl_model *m, const hl_stat *stat)
+{
+    return stat->thread < m->threads.n ? m->threads.row[stat->thread].base : m->threads.n;
+}
+
+int hl_group_by_region(const hl_view *view, hl_groups *g)
+{
+    static const char outside[] = "(outside of all)";
+    const hl_model *m = view->model;
+    for (uint32_t i = 0; i < m->stats.n; i++) {
+        const hl_stat *stat = &m->stats.row[i];
+        if (!hl_view_takes(view, stat))
+            continue;
+        const char *name = stat->thread < m->threads.n ? m->threads.row[stat->thread].region : NULL;
+        name = name ? name : outside;
+        hl_group *to = group_named(g, name, strlen(name));
+        if (!to)
+            return -ENOMEM;
+        add_stat(to, view, i);
+    }
+    if (g->at && g->n)
+        qsort(g->at, g->n, sizeof *g->at, heavier_group); // NOLINT(clang-analyzer-core.NonNullParamChecker): counted
+    return 0;
+}
+
 int hl_group_by_thread(const hl_view *view, hl_groups *g)
 {
     const hl_model *m = view->model;
@@ -68,7 +94,7 @@ int hl_group_by_thread(const hl_view *view, hl_groups *g)
     g->at[m->threads.n] = (hl_group){.name = "(unknown)", .bytes = 9, .row = HL_NO_ROW};
     for (uint32_t i = 0; i < m->stats.n; i++)
         if (hl_view_takes(view, &m->stats.row[i]))
-            add_stat(&g->at[m->stats.row[i].thread < m->threads.n ? m->stats.row[i].thread : m->threads.n], view, i);
+            add_stat(&g->at[thread_row(m, &m->stats.row[i])], view, i);
     for (uint32_t i = 0; i <= m->threads.n; i++)
         if (g->at[i].allocated.blocks || g->at[i].weight.bytes)
             g->at[g->n++] = g->at[i];

@@ -23,6 +23,7 @@ typedef struct hl_groups {
  * to the model. */
 typedef int hl_grouping(const hl_view *view, hl_groups *g);
 hl_grouping hl_group_by_allocator;
+hl_grouping hl_group_by_region;
 hl_grouping hl_group_by_thread; /* row: of the model's threads, HL_NO_ROW for the unknown one */
 hl_grouping hl_group_by_module; /* of the innermost frame outside the standard library, else of the innermost */
 

@@ -282,6 +282,30 @@ static int fill_process(loader *l, sqlite3_stmt *row, void *into, uint32_t index
     return kept ? 0 : -ENOMEM;
 }
 
+static int fill_regions(loader *l)
+{
+    hl_model *m = l->model;
+    sqlite3_stmt *row;
+    int step, error = 0;
+    /* Profiles of earlier versions have no such table. */
+    if (sqlite3_prepare_v2(m->database, "SELECT thread, base, region FROM thread_region", -1, &row, NULL) != SQLITE_OK)
+        return sqlite3_errcode(m->database) == SQLITE_NOMEM ? -ENOMEM : 0;
+    while (!error && (step = sqlite3_step(row)) == SQLITE_ROW) {
+        uint32_t at = ROW_OF(m->threads, sqlite3_column_int64(row, 0)),
+                 base = ROW_OF(m->threads, sqlite3_column_int64(row, 1));
+        if (at == HL_NO_ROW)
+            continue;
+        m->threads.row[at].base = base == HL_NO_ROW ? at : base;
+        m->threads.row[at].region = column_text(l, row, 2, "");
+        m->has_regions = true;
+        error = m->threads.row[at].region ? 0 : -ENOMEM;
+    }
+    if (!error && step != SQLITE_DONE)
+        error = sql_error(l);
+    sqlite3_finalize(row);
+    return error;
+}
+
 static int fill_pools(loader *l)
 {
     hl_model *m = l->model;
@@ -332,6 +356,8 @@ static int fill_thread(loader *l, sqlite3_stmt *row, void *into, uint32_t index)
     thread->tid = sqlite3_column_int64(row, 2);
     thread->name = column_text(l, row, 3, "");
     thread->threads = column_count(row, 4);
+    thread->region = NULL;
+    thread->base = index;
     return thread->name ? 0 : -ENOMEM;
 }
 
@@ -536,6 +562,7 @@ static int load_tables(loader *l)
         (error = fill_pools(l)) ||
         (error = load(l, "SELECT id, process, tid, name, threads FROM thread ORDER BY id", &m->threads,
                       sizeof *m->threads.row, fill_thread)) ||
+        (error = fill_regions(l)) ||
         (error = load(l, "SELECT id, name FROM allocator ORDER BY id", &m->allocators, sizeof *m->allocators.row,
                       fill_allocator)))
         return error;

@@ -108,6 +108,8 @@ typedef struct hl_model_thread {
     uint32_t process;
     const char *name;
     uint64_t threads;
+    const char *region; /* the row is for what the threads of row `base` did in it; null: outside of all */
+    uint32_t base;      /* itself, where there is no region */
 } hl_model_thread;
 
 typedef struct hl_stat {
@@ -169,6 +171,7 @@ typedef struct hl_model {
     hl_origin yours;       /* files of this origin count as the user's: USER unless the program has none */
     uint32_t recorded;     /* processes with allocations */
     bool running, stopped; /* as the file says: a recording that was killed says running for ever */
+    bool has_regions;      /* some thread was in one (heapline.region) */
     bool has_pools;        /* some process has such libraries */
     bool watched;          /* it is being recorded into at this moment; set by who knows, the command line */
     uint64_t now_ns;       /* end of the recording, or the time of this checkpoint */
@@ -218,6 +221,7 @@ typedef struct hl_selection {
     uint64_t within;    /* 0 to 1024; between the powers of two the lower one counts */
     int64_t pid;        /* 0: all */
     const char *thread; /* a name or a thread id; null: all */
+    const char *region; /* a name, of it or one around it, with its attributes or without; null: all */
 } hl_selection;
 
 typedef struct hl_weight {

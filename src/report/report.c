@@ -26,7 +26,7 @@ int hl_report_head(hl_report *r)
         hl_out_put(out, "\n");
     }
     const hl_selection *s = &r->view.selection;
-    if (s->moment == HL_AT_PEAK && !s->pid && !s->thread && !r->leaf && r->model->choice == HL_FRAMES_ALL)
+    if (s->moment == HL_AT_PEAK && !s->pid && !s->thread && !s->region && !r->leaf && r->model->choice == HL_FRAMES_ALL)
         return 0;
     hl_outf(out, "shown: %s %s", hl_size_text(size, (int64_t)r->view.total.bytes),
             hl_view_title(&r->view, title, sizeof title));
@@ -36,6 +36,10 @@ int hl_report_head(hl_report *r)
     if (s->thread) {
         hl_out_put(out, ", thread ");
         hl_out_clean(out, s->thread, strlen(s->thread));
+    }
+    if (s->region) {
+        hl_out_put(out, ", region ");
+        hl_out_clean(out, s->region, strlen(s->region));
     }
     if (r->model->choice == HL_FRAMES_NATIVE)
         hl_out_put(out, ", native frames only");
@@ -88,6 +92,8 @@ hl_json hl_report_json(hl_report *r, const char *schema)
         hl_json_int(&json, "pid", s->pid);
     if (s->thread)
         hl_json_text(&json, "thread", s->thread);
+    if (s->region)
+        hl_json_text(&json, "region", s->region);
     hl_json_bool(&json, "leaf", r->leaf);
     if (r->model->choice != HL_FRAMES_ALL)
         hl_json_text(&json, "frames", r->model->choice == HL_FRAMES_PYTHON ? "python" : "native");

@@ -439,6 +439,15 @@ static void put_notes(hl_report *r)
     }
 }
 
+/* Threads, and groups of them, whatever regions they were in. */
+static uint32_t thread_rows(const hl_model *m)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < m->threads.n; i++)
+        n += m->threads.row[i].base == i;
+    return n;
+}
+
 static int write_text(hl_report *r, const totals *t, const rss_parts *parts, const uint64_t buckets[HL_SIZE_BUCKETS])
 {
     char title[96];
@@ -470,7 +479,9 @@ static int write_text(hl_report *r, const totals *t, const rss_parts *parts, con
                 put_groups(r, "Modules (of the innermost frame outside the standard library)", "Module",
                            hl_group_by_module, 8);
         }
-        if (!empty && r->model->threads.n > 1)
+        if (!empty && r->model->has_regions)
+            put_groups(r, "Regions", "Region", hl_group_by_region, 20);
+        if (!empty && thread_rows(r->model) > 1)
             put_groups(r, "Threads", "Thread (id)", hl_group_by_thread, 8);
         if (r->model->processes.n > 1 && r->view.process == HL_NO_ROW)
             put_processes(r);
@@ -642,6 +653,8 @@ static int write_json(hl_report *r, const totals *t, const rss_parts *parts, con
     json_groups(r, &json, "by_allocator", hl_group_by_allocator);
     json_groups(r, &json, "by_module", hl_group_by_module);
     json_groups(r, &json, "by_thread", hl_group_by_thread);
+    if (m->has_regions)
+        json_groups(r, &json, "by_region", hl_group_by_region);
     if (m->has_native)
         json_groups(r, &json, "libraries", hl_group_by_library);
     hl_json_array(&json, "notes");

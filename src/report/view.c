@@ -8,15 +8,32 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Whether `name` is one of the regions in "request route=/users / query", with its attributes or without; or all of it. */
+static bool is_in_region(const char *path, const char *name)
+{
+    size_t n = strlen(name);
+    if (path && strcmp(path, name) == 0)
+        return true;
+    for (const char *at = path; at; at = strstr(at, " / "), at = at ? at + 3 : NULL) {
+        if (strncmp(at, name, n) == 0 && (at[n] == '\0' || at[n] == ' '))
+            return true;
+    }
+    return false;
+}
+
 bool hl_view_takes(const hl_view *view, const hl_stat *stat)
 {
     if (view->process != HL_NO_ROW && stat->process != view->process)
         return false;
-    if (!view->selection.thread)
+    if (!view->selection.thread && !view->selection.region)
         return true;
     if (stat->thread == HL_NO_ROW)
         return false;
     const hl_model_thread *thread = &view->model->threads.row[stat->thread];
+    if (view->selection.region && !is_in_region(thread->region, view->selection.region))
+        return false;
+    if (!view->selection.thread)
+        return true;
     char tid[24];
     snprintf(tid, sizeof tid, "%lld", (long long)thread->tid);
     return strcmp(thread->name, view->selection.thread) == 0 ||
@@ -47,6 +64,16 @@ static bool is_ambiguous(const hl_model *m, int64_t pid)
         recordings += found;
     }
     return recordings > 1;
+}
+
+static bool has_region(const hl_view *view)
+{
+    const hl_model *m = view->model;
+    for (uint32_t i = 0; i < m->threads.n; i++) {
+        if (is_in_region(m->threads.row[i].region, view->selection.region))
+            return true;
+    }
+    return false;
 }
 
 static bool has_thread(const hl_view *view)
@@ -194,6 +221,10 @@ static int choose(hl_view *view, char *why, size_t why_bytes)
         snprintf(why, why_bytes, "no thread \"%.80s\" in it (heapline stats lists them)", s->thread);
         return -ENOENT;
     }
+    if (s->region && !has_region(view)) {
+        snprintf(why, why_bytes, "no region \"%.80s\" in it (heapline stats lists them)", s->region);
+        return -ENOENT;
+    }
     view->tree_peak = view->process == HL_NO_ROW && m->recorded > 1;
     return 0;
 }
@@ -275,7 +306,8 @@ static bool heap_at(const hl_view *view, uint64_t *bytes)
 bool hl_view_check(const hl_view *view, uint64_t *expected_bytes)
 {
     const hl_model *m = view->model;
-    if (view->selection.thread || view->selection.since_ns || view->selection.moment == HL_TEMPORARY)
+    if (view->selection.thread || view->selection.region || view->selection.since_ns ||
+        view->selection.moment == HL_TEMPORARY)
         return false;
     if (view->selection.moment == HL_AT_TIME)
         return heap_at(view, expected_bytes);
@@ -344,7 +376,7 @@ static const char *title_of_moment(const hl_view *view, char *text, size_t bytes
     case HL_AT_PEAK:
         if (view->tree_peak && view->model->recordings.n)
             return "at the recordings' own peaks";
-        return view->selection.thread ? "share of the peak" : "at the peak";
+        return view->selection.thread || view->selection.region ? "share of the peak" : "at the peak";
     case HL_AT_END:
         return hl_model_end_words(view->model);
     case HL_LEAKED:

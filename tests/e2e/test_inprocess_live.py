@@ -221,3 +221,88 @@ with heapline.track("inside.heapline"):
     assert profile.value("SELECT count(*) FROM mark WHERE kind LIKE 'region%'") <= 100_000
     assert "100,000 marks" in " ".join(profile.stats()["notes"])
     assert "later ones" in profile.text("timeline")
+
+
+REGIONS = """
+import heapline, threading
+def take(n): return [bytearray(n) for i in range(10)]
+def request(kept, route):
+    with heapline.region("request", route=route):
+        kept.append(take(10_000))
+        with heapline.region("query"):
+            kept.append(take(20_000))
+        kept.append(take(30_000))
+with heapline.track("inside.heapline"):
+    kept = [take(1_000)]
+    threads = [threading.Thread(target=request, args=(kept, f"/{i % 2}")) for i in range(4)]
+    for t in threads: t.start()
+    for t in threads: t.join()
+    request(kept, "/0")
+    del kept[1:]
+    kept.append(take(2_000))
+"""
+
+
+def test_reports_select_by_region(heapline):
+    profile = run(heapline, REGIONS)
+
+    def allocated(*options):
+        return profile.json("stats", "--allocated", *options)["total_bytes"]
+
+    def about(found, expected):
+        return expected <= found < expected * 1.02 + 2_000
+
+    assert about(allocated("--region", "request"), 5 * 600_000)
+    assert about(allocated("--region", "query"), 5 * 200_000)
+    assert about(allocated("--region", "request route=/0"), 3 * 600_000)
+    assert about(allocated("--region", "request route=/1 / query"), 2 * 200_000)
+    assert about(allocated("--region", "request", "--thread", "MainThread"), 600_000)
+    assert profile.json("stats", "--at", "end", "--region", "request")["total_bytes"] < 5_000
+    by_region = {row["name"]: row for row in profile.json("stats", "--allocated")["by_region"]}
+    assert set(by_region) == {
+        "(outside of all)",
+        *(f"request route=/{i}{inner}" for i in range(2) for inner in ("", " / query")),
+    }
+    text = profile.text("stats")
+    assert "Regions" in text and "/ query" in text
+    threads = [row["name"] for row in profile.json("stats", "--allocated")["by_thread"]]
+    assert len(threads) == 5 and threads.count("MainThread") == 1
+    assert profile.stats()["threads"] == 5
+    assert profile.value("SELECT sum(allocated) FROM stat") == profile.stats()["allocated_bytes"]
+    assert "region request" in profile.text("table", "--region", "request")
+    wrong = heapline("table", str(profile.path), "--region", "nothing")
+    assert wrong.exit == 2 and "no region" in wrong.stderr
+
+
+def test_regions_of_merged_profiles(heapline):
+    names = ("first.heapline", "second.heapline")
+    for name in names:
+        run(heapline, REGIONS.replace("inside.heapline", name), name=name)
+    finished = heapline("merge", "-q", "-o", "merged.heapline", *names)
+    assert finished.exit == 0, finished
+    total = [
+        heapline.profile(heapline.folder / name).json("stats", "--allocated", "--region", "query")["total_bytes"]
+        for name in (*names, "merged.heapline")
+    ]
+    assert total[0] + total[1] == total[2] > 2_000_000
+
+
+def test_more_regions_than_are_told_apart(heapline):
+    program = """
+import heapline
+with heapline.track("inside.heapline"):
+    for i in range(400):
+        with heapline.region("request", id=i):
+            bytearray(10_000)
+    for i in range(40):
+        heapline.region("deep").__enter__()
+    kept = bytearray(1_000_000)
+    for i in range(50):
+        heapline.region("deep").__exit__(None, None, None)
+    kept = bytearray(2_000_000)
+"""
+    profile = run(heapline, program)
+    assert profile.value("SELECT count(DISTINCT region) FROM thread_region") <= 255
+    assert "255 regions" in " ".join(profile.stats()["notes"])
+    assert profile.value("SELECT sum(allocated) FROM stat") == profile.stats()["allocated_bytes"]
+    assert profile.allocated(line=12).bytes >= 2_000_000

@@ -220,6 +220,7 @@ static void absurd_values_are_kept_within_the_integers(void **state)
     hl_batch_thread *t = HL_ROWS_ADD(b.threads);
     memset(t, 0xff, sizeof *t);
     t->name = text("\xff\xfe not UTF-8");
+    t->region = (hl_text){NULL, 7};
     hl_batch_stat *s = HL_ROWS_ADD(b.stats);
     hl_batch_histograms most;
     memset(&most, 0xff, sizeof most);
