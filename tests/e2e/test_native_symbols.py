@@ -336,6 +336,79 @@ def test_a_collector_killed_while_it_waits_leaves_a_whole_profile(heapline, prog
     assert grown(profile) == WITHOUT
 
 
+# ----------------------------------------------------------------------------------------------- objects that take long
+
+
+def children(parent: int | str) -> list[str]:
+    found = []
+    try:
+        for task in Path(f"/proc/{parent}/task").iterdir():
+            found += (task / "children").read_text().split()
+    except FileNotFoundError:
+        pass  # it has ended
+    return found
+
+
+def symbol_worker(run: int) -> int:
+    """The process that reads symbols: a child of the collector, which is a child of the run."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        for child in (grandchild for child in children(run) for grandchild in children(child)):
+            try:
+                if Path(f"/proc/{child}/comm").read_text() == "heapline-names\n":
+                    return int(child)
+            except FileNotFoundError:
+                pass
+        time.sleep(0.01)
+    raise AssertionError("there is none")
+
+
+WAITING_C = """#include <stddef.h>
+#include <unistd.h>
+void *grow(size_t bytes);
+
+static void wait_for(const char *name)
+{
+    while (access(name, F_OK))
+        usleep(1000);
+}
+
+int main(void)
+{
+    wait_for("go");
+    for (int i = 0; i < 50; i++)
+        grow(100000);
+    wait_for("end");
+    return 7;
+}
+"""
+
+
+def test_what_takes_long_has_its_names_at_once_and_its_lines_at_the_end(heapline):
+    """The process that reads debug information stands still: there is nothing slower."""
+    folder = heapline.folder
+    (folder / "grow.c").write_text(GROW_C)
+    (folder / "main.c").write_text(WAITING_C)
+    subprocess.run(["cc", "-g", "-O2", "-o", "program", "main.c", "grow.c"], cwd=folder, check=True)
+    running = heapline.start(["--", "./program"], env=variables(heapline))
+    worker = symbol_worker(running.process.pid)  # it is there before the first native frame
+    os.kill(worker, signal.SIGSTOP)
+    (folder / "go").touch()
+    end = time.monotonic() + 30
+    while True:
+        profile = running.profile()
+        if profile.path.exists() and profile.sql("SELECT 1 FROM function WHERE name = 'grow'"):
+            break
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert grown(profile) == [("grow", 0), ("main", 0)]
+    assert not Path(f"/proc/{worker}").exists()  # it was given up
+    (folder / "end").touch()
+    profile = running.finish()
+    assert (profile.exit, grown(profile)) == (7, [("make_node", 6), ("grow", 11), ("main", 15)])
+    adds_up(profile)
+
+
 # ----------------------------------------------------------------------------------------------- another machine
 
 REPORTS = [
