@@ -14,6 +14,7 @@
 #include <elf.h>
 #include <link.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 enum { RULES = 1 << 14, PROBES = 2, GENERATION_SHIFT = 48 };
 
@@ -40,9 +41,9 @@ typedef struct found_object {
 } found_object;
 
 static int (*find_object)(void *address, found_object *found);
+static hl_object program; /* the executable */
 static _Atomic uint32_t generation;
 
-void hl_unwind_start(void) { *(void **)&find_object = hl_real_symbol(RTLD_DEFAULT, "_dl_find_object"); }
 void hl_unwind_forget(void) { atomic_fetch_add(&generation, 1); }
 uint32_t hl_unwind_generation(void) { return atomic_load_explicit(&generation, memory_order_acquire); }
 
@@ -76,6 +77,13 @@ static int look_into(struct dl_phdr_info *info, size_t size, void *data)
     return 1;
 }
 
+void hl_unwind_start(void)
+{
+    search s = {getauxval(AT_ENTRY), &program};
+    dl_iterate_phdr(look_into, &s);
+    *(void **)&find_object = hl_real_symbol(RTLD_DEFAULT, "_dl_find_object");
+}
+
 bool hl_unwind_object(uint64_t address, hl_object *object)
 {
     if (!find_object) {
@@ -87,6 +95,11 @@ bool hl_unwind_object(uint64_t address, hl_object *object)
         return false;
     const char *path = found.map && found.map->l_name ? found.map->l_name : "";
     *object = (hl_object){(uint64_t)found.map_start, (uint64_t)found.map_end, path, found.eh_frame};
+    /* Of an executable with gaps between its segments, which the kernel maps, the loader tells the segment alone. */
+    if (object->from - program.from < program.to - program.from) {
+        object->from = program.from;
+        object->to = program.to;
+    }
     return true;
 }
 

@@ -315,3 +315,16 @@ def test_the_recorder_and_the_loaders_start_are_no_places(heapline):
     rows = profile.table("--allocated", "--leaf")
     assert any("_dl_allocate_tls" in names(row) and "main" in names(row) for row in rows), rows
     assert {row["name"] for row in profile.stats()["libraries"]} == {"start", "libstdc++.so.6"}
+
+
+@needs_compiler
+@pytest.mark.parametrize("pie", ["-no-pie", "-pie"])
+def test_an_executable_with_gaps_between_its_segments(heapline, pie):
+    """The loader's fast answer about an address in it tells the segment, not the executable."""
+    main = "void *leak(int);\nint main(void)\n{\n    leak(20);\n    return 0;\n}\n"
+    gaps = [pie, "-Wl,-z,max-page-size=0x200000", "-Wl,-z,separate-code"]
+    compile_c(heapline.folder, "prog", *gaps, main=main, leak=LEAK_C)
+    profile = heapline.run(["--", "./prog"])
+    assert profile.exit == 0, profile.finished
+    [row] = profile.table("--leaf")
+    assert names(row)[:4] == ["make_node", "grow", "leak", "main"] and row["line"] == 6, row
