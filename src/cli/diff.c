@@ -50,6 +50,20 @@ static int parse_limit(const hl_syntax *syntax, const char *words, hl_gate_limit
     return -1;
 }
 
+/* All of --fail-over, into memory of the gate's. -1, or the status of a mistake. */
+static int parse_limits(const hl_syntax *syntax, const hl_option_list *words, hl_gate *gate)
+{
+    int status = -1;
+    if (words->n == 0)
+        return status;
+    gate->limits = calloc(words->n, sizeof *gate->limits);
+    if (!gate->limits)
+        return hl_options_mistake(syntax, "%s", hl_error_text(ENOMEM));
+    for (size_t i = 0; i < words->n && status < 0; i++)
+        status = parse_limit(syntax, words->at[i], &gate->limits[gate->limit_count++]);
+    return status;
+}
+
 int hl_cmd_diff(int argc, char **argv)
 {
     static const char *const sorts[] = {"peak", "leak", "allocated", "allocations", "temporary", NULL};
@@ -83,10 +97,8 @@ int hl_cmd_diff(int argc, char **argv)
         status = hl_options_mistake(&syntax, "which profiles? (name the old one and the new one)");
     if (status < 0 && argc > 2)
         status = hl_options_mistake(&syntax, "%s: two profiles at a time", argv[2]);
-    if (status < 0 && o.fail_over.n && !(gate.limits = calloc(o.fail_over.n, sizeof *gate.limits)))
-        status = hl_options_mistake(&syntax, "%s", hl_error_text(ENOMEM));
-    for (size_t i = 0; i < o.fail_over.n && status < 0; i++)
-        status = parse_limit(&syntax, o.fail_over.at[i], &gate.limits[gate.limit_count++]);
+    if (status < 0)
+        status = parse_limits(&syntax, &o.fail_over, &gate);
     if (status < 0) {
         gate.old.path = argv[0];
         gate.new.path = argv[1];

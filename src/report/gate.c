@@ -248,7 +248,7 @@ const char *hl_gate_moment(const hl_gate *gate, hl_figure figure)
     const hl_model *m = gate->new.model;
     switch (figure) {
     case HL_FIGURE_PEAK:
-        return "at the peak";
+        return m->recordings.n && m->recorded > 1 ? "at the recordings' own peaks" : "at the peak";
     case HL_FIGURE_LEAK:
         return m->watched ? "alive now" : m->running ? "alive when last saved" : "never freed";
     case HL_FIGURE_ALLOCATED:

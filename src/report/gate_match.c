@@ -164,14 +164,15 @@ static int number_files(matching *m)
                 return -ENOMEM;
         }
     }
-    if (!m->gate->is_diff)
+    const hl_model *was = side_of(m, 0)->model, *is = side_of(m, 1)->model;
+    if (!was || !is) /* a check */
         return 0;
     holder = calloc(m->names.n + 1, sizeof *holder);
     if (!holder)
         return -ENOMEM;
-    for (uint32_t row = 0; row < side_of(m, 0)->model->files.n; row++)
+    for (uint32_t row = 0; row < was->files.n; row++)
         holder[m->file[0][row]] = row + 1;
-    for (uint32_t row = 0; row < side_of(m, 1)->model->files.n; row++) {
+    for (uint32_t row = 0; row < is->files.n; row++) {
         uint32_t old = holder[m->file[1][row]];
         if (!old)
             continue;
@@ -225,8 +226,8 @@ static uint32_t line_of(matching *m, int i, uint32_t site)
             s->function == HL_NO_ROW ? 0 : (uint32_t)s->line - (uint32_t)model->functions.row[s->function].first_line;
     uint64_t where = (uint64_t)(file == HL_NO_ROW ? HL_NO_ROW : m->file[i][file]) << 32 | function;
     uint64_t module = s->module == HL_NO_ROW ? 0 : (uint64_t)m->file[i][s->module] + 1;
-    uint64_t what =
-        module << 36 | (uint64_t)s->kind << 34 | (uint64_t)s->inlined << 33 | (uint64_t)by_text << 32 | number;
+    uint64_t flags = (s->inlined ? UINT64_C(1) << 33 : 0) | (by_text ? UINT64_C(1) << 32 : 0);
+    uint64_t what = module << 36 | (uint64_t)s->kind << 34 | flags | number;
     hl_gate *gate = m->gate;
     uint32_t row = hl_map_row(&m->lines, where, what, gate->line_count);
     if (row != gate->line_count || row == HL_NO_ROW)

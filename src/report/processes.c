@@ -4,6 +4,7 @@
 #include "report.h"
 
 #include <errno.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -186,6 +187,23 @@ static void write_text(hl_report *r, const uint32_t *order, const uint32_t *last
     }
 }
 
+/* {"job": "17", "rank": "0"}. */
+static void json_labels(const hl_model *m, hl_json *json, int64_t recording)
+{
+    sqlite3_stmt *rows = NULL;
+    hl_json_row(json, "labels");
+    if (sqlite3_prepare_v2(m->database, "SELECT key, value FROM recording_label WHERE recording = ?1 ORDER BY key", -1,
+                           &rows, NULL) == SQLITE_OK) {
+        sqlite3_bind_int64(rows, 1, recording);
+        while (sqlite3_step(rows) == SQLITE_ROW) {
+            const char *key = (const char *)sqlite3_column_text(rows, 0);
+            hl_json_text(json, key ? key : "", (const char *)sqlite3_column_text(rows, 1));
+        }
+    }
+    sqlite3_finalize(rows);
+    hl_json_end(json);
+}
+
 static void json_recordings(const hl_model *m, hl_json *json)
 {
     hl_json_array(json, "recordings");
@@ -199,7 +217,7 @@ static void json_recordings(const hl_model *m, hl_json *json)
         hl_json_int(json, "last_process", any ? m->processes.row[r->last_process].id : 0);
         hl_json_text(json, "host", r->host);
         hl_json_text(json, "command", r->command);
-        hl_json_text(json, "labels", r->labels);
+        json_labels(m, json, r->id);
         hl_json_seconds(json, "start_s", r->offset_ns);
         hl_json_seconds(json, "duration_s", r->length_ns);
         hl_json_text(json, "state", r->state);

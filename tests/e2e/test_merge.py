@@ -113,7 +113,7 @@ def test_merging_in_steps_gives_the_same(heapline):
     check_whole(whole, parts)
     strip = lambda recordings: [{k: v for k, v in r.items() if k != "labels"} for r in recordings]
     assert strip(whole.json("processes")["recordings"]) == strip(at_once[2])
-    assert [r["labels"] for r in whole.json("processes")["recordings"]] == ["half=1", "half=1", ""]
+    assert [r["labels"] for r in whole.json("processes")["recordings"]] == [{"half": "1"}, {"half": "1"}, {}]
     assert whole.table("--allocated") == at_once[1]
     assert whole.stats()["peak_bytes"] == at_once[0]["peak_bytes"]
 
@@ -175,7 +175,10 @@ def test_the_figures_can_be_counted(heapline):
         "job": "x",
         "night": "yes",
     }
-    assert [r["labels"] for r in whole.json("processes")["recordings"]] == ["job=x, rank=0", "job=x, rank=1"]
+    assert [r["labels"] for r in whole.json("processes")["recordings"]] == [
+        {"job": "x", "rank": "0"},
+        {"job": "x", "rank": "1"},
+    ]
     shown = heapline("processes", whole.path, env={"COLUMNS": "160"}).stdout
     assert "r1.heapline" in shown and "job=x, rank=1" in shown and "exit 3" in shown
     finished = heapline("table", whole.path, "--pid", "100")
@@ -334,7 +337,7 @@ def test_three_ranks_of_one_program(heapline):
     check_whole(whole, parts)
     held = [row for row in whole.table() if row["function"] == "hold"]
     assert 60_000_000 <= sum(row["bytes"] for row in held) < 60_001_000 and len({row["line"] for row in held}) == 1
-    assert [r["labels"] for r in whole.json("processes")["recordings"]] == ["rank=0", "rank=1", "rank=2"]
+    assert [r["labels"] for r in whole.json("processes")["recordings"]] == [{"rank": str(rank)} for rank in range(3)]
     for part in parts:
         pid = part.processes()[0]["pid"]
         assert whole.json("table", "--pid", str(pid))["total_bytes"] == part.stats()["peak_bytes"]
