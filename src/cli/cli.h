@@ -20,6 +20,7 @@ extern const hl_command hl_commands[]; /* ends with a null name */
 #define HL_GROUP_RECORD "record"
 #define HL_GROUP_READ "read a profile"
 #define HL_GROUP_COMPARE "check, compare and join profiles"
+#define HL_GROUP_MPROF "for users of memory_profiler"
 
 /* Recording: run.c, env.c, collect.c, status.c, stop.c. */
 int hl_cmd_run(int argc, char **argv);
@@ -41,5 +42,8 @@ int hl_cmd_processes(int argc, char **argv);
 int hl_cmd_check(int argc, char **argv);
 int hl_cmd_diff(int argc, char **argv);
 int hl_cmd_merge(int argc, char **argv);
+
+/* Resident memory over time, with files as those of mprof: mprof.c, mprof_run.c, mprof_plot.c. */
+int hl_cmd_mprof(int argc, char **argv);
 
 #endif

@@ -17,5 +17,6 @@ const hl_command hl_commands[] = {
     {"check", "whether a recording kept its limits, for CI", hl_cmd_check, HL_GROUP_COMPARE},
     {"diff", "what grew from one recording to another, by line", hl_cmd_diff, HL_GROUP_COMPARE},
     {"merge", "join profiles of several processes or machines", hl_cmd_merge, HL_GROUP_COMPARE},
+    {"mprof", "sample the resident memory of any program over time, and plot it", hl_cmd_mprof, HL_GROUP_MPROF},
     {0},
 };
