@@ -238,10 +238,9 @@ static void wait_for_hooks(hl_session *s)
 /* Until the profile is complete, and the collector gone. */
 static int wait_for_collector(hl_session *s)
 {
-    uint32_t saved;
-    while (!(saved = atomic_load(&s->root_saved)) && !is_dead(s))
+    while (!atomic_load(&s->root_saved) && !is_dead(s))
         hl_os_wait(&s->root_saved, 0, STEP_NS);
-    saved = atomic_load(&s->root_saved);
+    uint32_t saved = atomic_load(&s->root_saved); /* perhaps just before it died */
     if (saved != 1)
         return saved ? -atomic_load(&s->root_error) : -ECHILD;
     for (int tries = 0; tries < 1000 && !is_dead(s); tries++)

@@ -41,7 +41,7 @@ pid_t _Fork(void); // NOLINT(readability-redundant-declaration)
 
 #define HOOK(name)                                                                                                     \
     {                                                                                                                  \
-#name, (void *)name                                                                                            \
+#name, (void *)(name)                                                                                          \
     }
 static const struct {
     const char *name;

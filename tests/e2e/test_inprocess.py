@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from pythons import ROOT
+from pythons import ROOT, all_pythons
 from recording import Sum
 
 SINCE = pytest.mark.pythons(since=(3, 8))
@@ -327,6 +327,68 @@ print("as before")
 """
     )
     assert run(heapline, program, python=each_python).stdout == "as before\n"
+
+
+@SINCE
+def test_what_was_loaded_meanwhile_is_put_back_too(heapline, each_python):
+    """No slot anywhere leads into the recorder after a recording; while it is on, those of a new library do."""
+    program = (
+        SLOTS
+        + """
+import heapline
+def ours():
+    lines = [line.split()[0].split("-") for line in open("/proc/self/maps") if "libheapline" in line]
+    low, high = int(lines[0][0], 16), int(lines[-1][1], 16)
+    found = 0
+    for at in places():
+        found += low <= ctypes.c_uint64.from_address(at).value < high
+    return found
+with heapline.track("warm.heapline"): pass
+known = len(PLACES)
+with heapline.track("inside.heapline"):
+    import sqlite3, _decimal, _lsprof
+    inside = ours()
+    assert len(places()) > known, "nothing new was loaded"
+assert inside > known * 0.6, (inside, known)
+assert ours() == 0
+print("none")
+"""
+    )
+    if heapline.plain(["-c", "import sqlite3, _decimal, _lsprof"], python=each_python).exit:
+        pytest.skip("this interpreter has no sqlite3")
+    if each_python.static:
+        program = program.replace('assert len(places()) > known, "nothing new was loaded"', "")
+    assert run(heapline, program, python=each_python).stdout == "none\n"
+
+
+@pytest.mark.parametrize("name", ["3.11-static", "3.12"])
+@pytest.mark.parametrize("library", ["libjemalloc.so.2", "libtcmalloc_minimal.so.4", "libmimalloc.so.2"])
+def test_another_malloc_keeps_its_work(heapline, library, name):
+    """Preloaded by the user: blocks from before are freed by it, in an executable that has stubs (3.11-static), too."""
+    known = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True).stdout
+    if library not in known or name not in all_pythons():
+        pytest.skip(f"{library} or CPython {name} is not on this machine")
+    program = """
+import heapline, threading, json
+def busy():
+    for i in range(100): json.loads(json.dumps(list(range(3000))))
+threads = [threading.Thread(target=busy) for i in range(3)]
+for t in threads: t.start()
+before = [bytearray(5000) for i in range(500)]
+kept = [None] * 500
+for k in range(5):
+    with heapline.track("inside.heapline", overwrite=True, python_objects=False) as t:
+        for i in range(500): kept[i] = bytearray(2000 + i)
+        del before[-50:]
+for t in threads: t.join()
+"""
+    finished = heapline.plain(program, python=all_pythons()[name], env=environment(heapline, LD_PRELOAD=library))
+    assert finished.exit == 0, finished
+    profile = heapline.profile(heapline.folder / "inside.heapline")
+    assert profile.allocated(line=11, allocator="malloc") == (ALL, 500)
+    stats = profile.stats()
+    assert stats["events_lost"] == stats["unknown_frees"] == 0
+    assert stats["earlier_frees"] >= 50
 
 
 def test_somebody_elses_allocator_in_front_of_ours_stays(heapline):

@@ -93,6 +93,21 @@ def test_it_records_the_environments_own_python(environment, tmp_path):
     assert heapline.profile(profile).allocated(function="kept").bytes >= 3_000_017
 
 
+def test_the_package_finds_what_was_installed_with_it(environment, tmp_path):
+    """A program in the environment records itself, with nothing of it on PATH."""
+    program = "import heapline\nwith heapline.track('inside.heapline') as t:\n    block = bytearray(3_000_017)\nprint(t.recorded)\n"
+    finished = subprocess.run(
+        [environment / "bin" / "python", "-c", program],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (finished.returncode, finished.stdout) == (0, "objects\n"), finished
+    profile = Heapline(environment / "bin" / "heapline", tmp_path).profile(tmp_path / "inside.heapline")
+    assert profile.allocated().bytes >= 3_000_017
+
+
 @pytest.mark.parametrize("name", ["3.8", "3.13", "3.14"])
 def test_it_records_a_python_that_has_no_heapline(environment, tmp_path, name):
     if name not in all_pythons():
