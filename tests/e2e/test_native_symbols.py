@@ -153,6 +153,16 @@ def adds_up(profile) -> None:
     assert profile.value("SELECT value FROM meta WHERE key = 'state'") == "finished"
 
 
+def children(parent: int | str) -> list[str]:
+    found = []
+    try:
+        for task in Path(f"/proc/{parent}/task").iterdir():
+            found += (task / "children").read_text().split()
+    except FileNotFoundError:
+        pass  # it has ended
+    return found
+
+
 WITH_LINES = [("make_node", 6), ("grow", 11), ("main", 8)]
 WITHOUT = [("grow", 0), ("main", 8)]
 
@@ -320,6 +330,29 @@ def test_control_c_while_waiting_keeps_the_profile(heapline, program, serve):
 
 
 @needs_client
+def test_control_c_twice_leaves_the_rest_to_the_background(heapline, program, serve):
+    server = serve(pause_s=50)
+    waiting = Waiting(heapline, ["--debuginfod", *program], variables(heapline, server.url))
+    waiting.until("names of native frames")
+    [collector] = map(int, children(waiting.pid))
+    os.kill(collector, signal.SIGSTOP)  # it cannot be quick
+    os.write(waiting.fd, b"\x03")
+    waiting.until("what was found is kept")
+    os.write(waiting.fd, b"\x03")
+    waiting.until("x.heapline: still being written in the background")
+    assert os.waitstatus_to_exitcode(os.waitpid(waiting.pid, 0)[1]) == 7
+    profile = heapline.profile(heapline.folder / "x.heapline")
+    adds_up(profile)
+    os.kill(collector, signal.SIGCONT)
+    end = time.monotonic() + 20
+    while Path(f"/proc/{collector}/exe").exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    adds_up(profile)
+    assert profile.sql("SELECT 1 FROM note WHERE text LIKE '%was interrupted'")
+
+
+@needs_client
 def test_a_collector_killed_while_it_waits_leaves_a_whole_profile(heapline, program, serve):
     server = serve(pause_s=50)
     running = heapline.start(program, options=["--debuginfod"], env=variables(heapline, server.url))
@@ -327,9 +360,8 @@ def test_a_collector_killed_while_it_waits_leaves_a_whole_profile(heapline, prog
     while not server.asked:
         assert time.monotonic() < end
         time.sleep(0.05)
-    children = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children").read_text().split()
-    assert len(children) == 1
-    os.kill(int(children[0]), signal.SIGKILL)
+    [collector] = map(int, children(running.process.pid))
+    os.kill(collector, signal.SIGKILL)
     profile = running.finish()
     assert profile.exit == 7
     adds_up(profile)
@@ -337,16 +369,6 @@ def test_a_collector_killed_while_it_waits_leaves_a_whole_profile(heapline, prog
 
 
 # ----------------------------------------------------------------------------------------------- objects that take long
-
-
-def children(parent: int | str) -> list[str]:
-    found = []
-    try:
-        for task in Path(f"/proc/{parent}/task").iterdir():
-            found += (task / "children").read_text().split()
-    except FileNotFoundError:
-        pass  # it has ended
-    return found
 
 
 def symbol_worker(run: int) -> int:
