@@ -2,14 +2,14 @@
 # lint.sh [--format | --style]: formatting and static checks of all sources; every finding fails.
 #
 #   (nothing)   the style, and clang-tidy on the C files that differ from the main branch (LINT_ALL=1: on all)
-#   --style     clang-format and ruff only: seconds
+#   --style     clang-format, ruff and mypy (of the package) only: seconds
 #   --format    formats the sources in place
 #
 # Formatters of one version for everybody, from PyPI, in build/lint. All of it takes a minute or two on two CPUs.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-tools=(clang-format==14.0.6 ruff==0.17.5)
+tools=(clang-format==14.0.6 ruff==0.17.5 mypy==2.3.1)
 venv=build/lint
 if [ "$(cat $venv/tools 2>/dev/null)" != "${tools[*]}" ]; then
     { mkdir -p build && python3 -m venv $venv && $venv/bin/python -m pip install -q --disable-pip-version-check "${tools[@]}"; } ||
@@ -33,6 +33,7 @@ if [ -n "$different" ]; then
 fi
 $venv/bin/ruff format -q --check . >build/lint/format.log 2>&1 || { echo "ruff format would change:"; grep -E '^ *-->' build/lint/format.log; status=1; }
 $venv/bin/ruff check -q --output-format=concise . || status=1
+$venv/bin/mypy --strict --no-error-summary --cache-dir build/lint/mypy python/heapline || status=1
 [ "${1:-}" = --style ] && exit $status
 
 command -v clang-tidy >/dev/null || { echo "lint: install clang-tidy (Debian: apt-get install clang-tidy)" >&2; exit 1; }

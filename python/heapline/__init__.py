@@ -13,6 +13,12 @@ does:
     with heapline.track("part.heapline"):
         ...
 
+and any profile can be read:
+
+    profile = heapline.open("part.heapline")
+    for record in profile.peak:
+        print(record.bytes, record.file, record.line)
+
 docs/python-api.md has the rest. Sizes are bytes, times seconds.
 """
 
@@ -22,8 +28,16 @@ from heapline._binary import binary
 from heapline._live import Usage, heap_bytes, mark, peak_bytes, region, reset_peak, snapshot, usage
 from heapline._recording import HeaplineError, Recording, is_recording, start, stop, track
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from heapline.reading import Profile, ProfileError, open
+
+    __version__: str
+
 __all__ = [
     "HeaplineError",
+    "Profile",
+    "ProfileError",
     "Recording",
     "Usage",
     "__version__",
@@ -31,6 +45,7 @@ __all__ = [
     "heap_bytes",
     "is_recording",
     "mark",
+    "open",
     "peak_bytes",
     "region",
     "reset_peak",
@@ -42,9 +57,20 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> str:
-    if name == "__version__":  # asked for seldom, and dear
-        from heapline._binary import version
+if not TYPE_CHECKING:  # else every name would seem to be there
 
-        return version()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        """What is asked for seldom, and dear to load."""
+        if name == "__version__":
+            from heapline._binary import version
+
+            return version()
+        if name in ("Profile", "ProfileError", "open"):
+            from heapline import reading
+
+            return getattr(reading, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
