@@ -178,14 +178,13 @@ int hl_group_by_module(const hl_view *view, hl_groups *g)
 
 static bool begins(const char *text, const char *with) { return strncmp(text, with, strlen(with)) == 0; }
 
-static const char *base_name(const char *path)
+const char *hl_base_name(const char *path)
 {
     const char *slash = strrchr(path, '/');
     return slash && *path != '[' && *path != '(' ? slash + 1 : path;
 }
 
-/* Objects that allocate on behalf of whoever calls them. */
-static bool is_runtime(const char *name)
+bool hl_is_runtime(const char *name)
 {
     static const char *const runtimes[] = {"libc.so",   "libc-",        "libc.musl", "libstdc++.so",
                                            "libc++.so", "libc++abi.so", "ld-linux",  "ld-",
@@ -229,7 +228,7 @@ int hl_group_by_library(const hl_view *view, hl_groups *g)
         if (module == HL_NO_ROW)
             continue;
         uint32_t function = m->frames.row[s->frame].function;
-        bool runtime = is_runtime(base_name(m->files.row[module].path)) ||
+        bool runtime = hl_is_runtime(hl_base_name(m->files.row[module].path)) ||
                        (function != HL_NO_ROW && is_pymalloc(m->functions.row[function].name));
         if (runtime && settled[i])
             continue;

@@ -31,4 +31,18 @@ hl_grouping hl_group_by_module; /* of the innermost frame outside the standard l
  * interpreter's allocator's; where all are, of the innermost. row: of the model's files, HL_NO_ROW for "(no native frame)". */
 hl_grouping hl_group_by_library;
 
+/* The last component of a path; of "[generated code]" all. */
+const char *hl_base_name(const char *path);
+/* Whether this is the file name of an object that allocates on behalf of whoever calls it: libc, libstdc++, the loader. */
+bool hl_is_runtime(const char *name);
+
+/* Where extensions take memory: the innermost frame of their own code below the innermost line of Python, and the line of the
+ * user's that this is charged to. Both are sites of the model. */
+typedef struct hl_native_line {
+    uint32_t site, caller;
+    hl_weight weight;
+} hl_native_line;
+/* The heaviest first; from malloc, also after an error (-ENOMEM). native_lines.c */
+int hl_native_lines(const hl_view *view, hl_native_line **lines, uint32_t *n);
+
 #endif

@@ -273,12 +273,62 @@ static void put_top_lines(hl_report *r, const hl_weight *sites, bool by_count, h
         else
             hl_grid_count(&grid, w.blocks);
         if (other)
-            hl_grid_textf(&grid, "(%u other lines)", n - top);
+            hl_grid_textf(&grid, "(%u other line%s)", n - top, n - top == 1 ? "" : "s");
         else
             hl_report_place(r, &grid, ranked[i].row, r->out.terminal.width >= 120);
     }
     hl_grid_end(&grid);
     free(ranked);
+}
+
+/* In a program with Python and native frames: which lines of extensions hold it, and for which lines of the user's. */
+static void put_native_lines(hl_report *r, const char *title)
+{
+    static const hl_column columns[] = {
+        {.title = "Bytes", .right = true, .style = HL_BOLD},
+        {.title = "Share", .right = true, .drop = 2},
+        {.title = "Blocks", .right = true, .drop = 1},
+        {.title = "Line", .least = 18, .style = HL_GREEN},
+        {.title = "Function", .least = 18},
+        {.title = "For", .least = 18, .style = HL_GREEN},
+    };
+    hl_native_line *lines;
+    uint32_t n, top = r->rows ? (uint32_t)r->rows : TOP;
+    if (hl_native_lines(&r->view, &lines, &n) != 0)
+        r->out.failed = true;
+    if (n) {
+        hl_report_heading(r, "Lines of extensions, %s (innermost, and the line that they did it for)", title);
+        hl_grid grid = hl_grid_begin(&r->out, columns, 6);
+        grid.indent = 2;
+        hl_weight rest = {0};
+        for (uint32_t i = 0; i < n; i++) {
+            if (i >= top && n > top + 1) {
+                rest.bytes += lines[i].weight.bytes;
+                rest.blocks += lines[i].weight.blocks;
+                continue;
+            }
+            hl_grid_row(&grid);
+            hl_grid_size(&grid, lines[i].weight.bytes);
+            hl_grid_share(&grid, lines[i].weight.bytes, r->view.total.bytes);
+            hl_grid_count(&grid, lines[i].weight.blocks);
+            hl_report_place(r, &grid, lines[i].site, false);
+            hl_out caller;
+            hl_out_begin(&caller, r->out.terminal);
+            hl_verdict_place(r->model, lines[i].caller, &caller);
+            hl_grid_textf(&grid, "%.*s", (int)(caller.bytes < 900 ? caller.bytes : 900), caller.bytes ? caller.at : "");
+            hl_out_release(&caller);
+        }
+        if (rest.bytes || rest.blocks) {
+            hl_grid_row(&grid);
+            hl_grid_style(&grid, HL_DIM);
+            hl_grid_size(&grid, rest.bytes);
+            hl_grid_share(&grid, rest.bytes, r->view.total.bytes);
+            hl_grid_count(&grid, rest.blocks);
+            hl_grid_textf(&grid, "(%u others)", n - top);
+        }
+        hl_grid_end(&grid);
+    }
+    free(lines);
 }
 
 /* Groups of four to one in size; that is two powers of two each. */
@@ -465,6 +515,8 @@ static int write_text(hl_report *r, const totals *t, const rss_parts *parts, con
         if (!hl_report_nothing(r)) {
             hl_report_heading(r, "Lines by bytes, %s", hl_view_title(&r->view, title, sizeof title));
             put_top_lines(r, sites, false, r->view.total);
+            if (r->model->has_native && !r->model->native_only && !r->leaf)
+                put_native_lines(r, hl_view_title(&r->view, title, sizeof title));
         }
         put_facts(r, t, parts);
         if (!empty) {
@@ -524,6 +576,27 @@ static void json_lines(hl_report *r, hl_json *json, const char *key, const hl_vi
     hl_json_end(json);
     free(ranked);
     free(sites);
+}
+
+static void json_native_lines(hl_report *r, hl_json *json)
+{
+    hl_native_line *lines;
+    uint32_t n, top = r->rows ? (uint32_t)r->rows : TOP;
+    if (hl_native_lines(&r->view, &lines, &n) != 0)
+        r->out.failed = true;
+    hl_json_array(json, "top_native");
+    for (uint32_t i = 0; i < n && i < top; i++) {
+        hl_json_row(json, NULL);
+        hl_report_json_site(r->model, json, lines[i].site);
+        hl_json_int(json, "bytes", (int64_t)lines[i].weight.bytes);
+        hl_json_int(json, "count", (int64_t)lines[i].weight.blocks);
+        hl_json_object(json, "caller");
+        hl_report_json_site(r->model, json, lines[i].caller);
+        hl_json_end(json);
+        hl_json_end(json);
+    }
+    hl_json_end(json);
+    free(lines);
 }
 
 static void json_groups(hl_report *r, hl_json *json, const char *key, hl_grouping *by)
@@ -657,6 +730,8 @@ static int write_json(hl_report *r, const totals *t, const rss_parts *parts, con
         json_groups(r, &json, "by_region", hl_group_by_region);
     if (m->has_native)
         json_groups(r, &json, "libraries", hl_group_by_library);
+    if (m->has_native && !m->native_only)
+        json_native_lines(r, &json);
     hl_json_array(&json, "notes");
     for (uint32_t i = 0; i < m->notes.n; i++)
         hl_json_text(&json, NULL, m->notes.row[i].text);

@@ -160,7 +160,7 @@ static void write_text(hl_report *r, const hl_ranked *ranked, uint32_t n)
         hl_grid_share(&grid, rest.bytes, total.bytes);
         hl_grid_blank(&grid);
         hl_grid_count(&grid, rest.blocks);
-        hl_grid_textf(&grid, "(%u other lines)", n - shown);
+        hl_grid_textf(&grid, "(%u other line%s)", n - shown, n - shown == 1 ? "" : "s");
     }
     hl_grid_row(&grid);
     hl_grid_style(&grid, HL_BOLD);

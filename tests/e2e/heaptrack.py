@@ -9,7 +9,6 @@ those of kinds at 0.
 from __future__ import annotations
 
 import collections
-import functools
 import gzip
 import shutil
 import subprocess
@@ -78,7 +77,6 @@ class Heaptrack:
             functions = [self.strings[name] for name in names[0::3]] or [""]
             self.instructions.append(tuple(Frame(name, self.strings[module]) for name in functions))
 
-    @functools.lru_cache(maxsize=None)
     def stack(self, number: int) -> tuple[Frame, ...]:
         frames: list[Frame] = []
         while number:

@@ -202,7 +202,7 @@ def compare(heapline, command, *, cpp=False, realloc_to_nothing=()):
     assert stats["events_lost"] == stats["unknown_frees"] == 0
     assert all(row["name"] != "mmap" for row in stats["by_allocator"]), "heaptrack would not see it"
 
-    theirs = record.count(lambda block: is_table_of_a_thread(block) or not cpp and is_pool_of_libstdcxx(block))
+    theirs = record.count(lambda block: is_table_of_a_thread(block) or (not cpp and is_pool_of_libstdcxx(block)))
     made, gone, kept, high = (
         sums(function="_dl_allocate_tls", callees=True)
         for sums in (profile.allocated, profile.freed, profile.leaked, profile.at_peak)
