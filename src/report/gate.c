@@ -250,7 +250,10 @@ const char *hl_gate_moment(const hl_gate *gate, hl_figure figure)
     case HL_FIGURE_PEAK:
         return m->recordings.n && m->recorded > 1 ? "at the recordings' own peaks" : "at the peak";
     case HL_FIGURE_LEAK:
-        return m->watched ? "alive now" : m->running ? "alive when last saved" : "never freed";
+        return m->watched   ? "alive now"
+               : m->running ? "alive when last saved"
+               : m->stopped ? "alive when the recording was stopped"
+                            : "never freed";
     case HL_FIGURE_ALLOCATED:
         return "allocated, freed or not";
     case HL_FIGURE_ALLOCATIONS:

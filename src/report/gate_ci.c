@@ -190,16 +190,18 @@ static void put_escaped(hl_out *out, const char *text, size_t bytes, bool proper
     }
 }
 
-/* A file as the runner knows it: from the workspace's root, if it is in there; else below the working directory. */
+/* A file as the runner knows it: from the workspace's root, if it is in there; else below the working directory. Null where
+ * it is in neither. */
 static const char *path_in_workspace(const hl_model_file *file)
 {
+    bool own = file->origin == HL_ORIGIN_USER || file->origin == HL_ORIGIN_NATIVE;
     const char *root = getenv("GITHUB_WORKSPACE");
     size_t n = root ? strlen(root) : 0;
     while (n && root[n - 1] == '/')
         n--;
     if (n && strncmp(file->path, root, n) == 0 && file->path[n] == '/')
         return file->path + n + 1;
-    return file->label;
+    return own && !strchr("/<[(", file->label[0]) ? file->label : NULL;
 }
 
 /* "::error file=app.py,line=3,title=..::" up to the message. */
@@ -212,9 +214,9 @@ static void put_command(hl_gate *gate, const char *level, const hl_gate_line *li
     if (side)
         file = hl_site_file(side->model, site);
     hl_outf(out, "::%s ", level);
-    if (file && file->path[0] != '<' && file->path[0] != '[' && side->model->sites.row[site].line > 0) {
+    const char *path = file ? path_in_workspace(file) : NULL;
+    if (path && side->model->sites.row[site].line > 0) {
         hl_out clean = piece();
-        const char *path = path_in_workspace(file);
         hl_out_clean(&clean, path, strlen(path));
         hl_out_put(out, "file=");
         put_escaped(out, of(&clean), clean.bytes, true);
@@ -242,8 +244,11 @@ static int annotate_limit(hl_gate *gate, const hl_gate_limit *limit)
         return -ENOMEM;
     if (rows)
         hl_gate_cut(gate, grown, n, &head, &tail);
+    uint64_t least = (gate->new.total[f] - gate->old.total[f]) / 100; /* a hundredth of it is worth a warning */
     for (uint32_t i = 0; i < (head ? head : 1); i++) {
         const hl_gate_line *line = head ? &gate->lines[rows[i]] : NULL;
+        if (i && (uint64_t)hl_gate_growth(line, f) < least)
+            break;
         char amount[HL_NUMBER_BYTES], now[HL_NUMBER_BYTES];
         hl_out message = piece();
         put_command(gate, i ? "warning" : "error", line, f);

@@ -120,7 +120,7 @@ static void put_recordings(hl_report *r)
         else if (at->exit_status >= 0)
             hl_grid_textf(&grid, "exit %lld", (long long)at->exit_status);
         else
-            hl_grid_text(&grid, strcmp(at->state, "running") == 0 ? "running" : "not seen");
+            hl_grid_text(&grid, strcmp(at->state, "finished") == 0 ? "not seen" : at->state);
         hl_grid_text(&grid, at->host);
         hl_grid_text(&grid, at->labels);
         hl_grid_text(&grid, at->command);

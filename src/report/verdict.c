@@ -76,16 +76,18 @@ static void put_endings(const hl_model *m, hl_out *out)
 {
     char time[HL_NUMBER_BYTES];
     const hl_model_recording *first = NULL;
-    uint32_t bad = 0, open = 0;
+    uint32_t bad = 0, open = 0, stopped = 0;
     for (uint32_t i = 0; i < m->recordings.n; i++) {
         const hl_model_recording *r = &m->recordings.row[i];
         bad += ended_badly(r);
-        open += did_not_end(r);
+        bool was_stopped = did_not_end(r) && strcmp(r->state, "stopped") == 0;
+        stopped += was_stopped;
+        open += did_not_end(r) && !was_stopped;
         if (!first && ended_badly(r))
             first = r;
     }
     hl_outf(out, "in %u recording%s: ", m->recordings.n, m->recordings.n == 1 ? "" : "s");
-    if (!bad && !open)
+    if (!bad && !open && !stopped)
         hl_out_put(out, "all ended well");
     if (first) {
         const char *name = first->signal >= 0 ? hl_signal_name(first->signal) : NULL;
@@ -103,6 +105,8 @@ static void put_endings(const hl_model *m, hl_out *out)
     }
     if (open)
         hl_outf(out, "%s%u had not ended", bad ? ", " : "", open);
+    if (stopped)
+        hl_outf(out, "%s%u until %s stopped", bad || open ? ", " : "", stopped, stopped == 1 ? "it was" : "they were");
     hl_outf(out, " within %s", hl_time_text(time, m->now_ns));
 }
 

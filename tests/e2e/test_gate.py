@@ -211,6 +211,36 @@ def test_github_annotations_point_at_the_line(heapline, hand, moved):
     assert (kept.exit, kept.stdout.split("::")[1]) == (0, "notice title=heapline check")
 
 
+def test_annotations_name_no_file_of_a_library(heapline, hand):
+    text = heapline("check", hand, "--max-peak", "1MB", "--leaf", "--github").stdout
+    first = text.splitlines()[0]
+    assert (
+        first.startswith("::error title=heapline check::peak") and "json/decoder.py:337 in JSONDecoder.decode" in first
+    )
+
+
+def test_annotations_leave_out_what_does_not_matter(heapline, hand):
+    change(hand, "UPDATE stat SET live = 252000 WHERE id = 1")  # less than a hundredth of what is never freed
+    text = heapline("check", hand, "--max-leak", "1MB", "--github").stdout
+    assert [line.split(" ")[0] for line in text.splitlines()] == ["::error", "::warning"]
+
+
+def test_a_file_outside_the_working_directory_is_no_place_for_an_annotation(heapline):
+    path = handmade.write(heapline.folder / "out.heapline", names={"app.py": "/elsewhere/app.py"})
+    assert heapline("check", path, "--max-peak", "1MB", "--github").stdout.startswith("::error title=")
+    rooted = heapline("check", path, "--max-peak", "1MB", "--github", env={"GITHUB_WORKSPACE": "/elsewhere"}).stdout
+    assert rooted.startswith("::error file=app.py,line=5,title=")
+
+
+def test_another_interpreter_is_told(heapline, hand):
+    other = handmade.write(heapline.folder / "other.heapline")
+    change(other, "UPDATE process SET python = '3.13.0'")
+    words = "the interpreters differ, and so does their own memory: Python 3.12.1 and 3.13.0"
+    for options in ALL_FORMATS:
+        assert words in heapline("diff", hand, other, *options).stdout
+        assert "interpreters" not in heapline("diff", hand, hand, *options).stdout
+
+
 def test_markdown_is_a_table(heapline, hand, moved):
     text = heapline("diff", hand, moved, "--fail-over", "5%", "--markdown").stdout
     assert text.startswith("### heapline diff: failed\n")

@@ -379,6 +379,20 @@ def test_a_recording_of_a_killed_program(heapline):
     assert "1 failed (" in whole.text("stats") and "by SIGKILL" in whole.text("stats").splitlines()[0]
 
 
+def test_recordings_that_were_stopped(heapline):
+    paths = [
+        handmade.write(
+            heapline.folder / f"{host}.heapline",
+            meta={"host": host, "state": state, "exit_status": exit_status, "root_end_ns": None},
+        )
+        for host, state, exit_status in (("a", "stopped", None), ("b", "stopped", None), ("c", "running", None))
+    ]
+    assert " in 3 recordings: 1 had not ended, 2 until they were stopped within 1.00 s\n" in merge(
+        heapline, *paths
+    ).text("stats")
+    assert " in 2 recordings: 2 until they were stopped within 1.00 s\n" in merge(heapline, *paths[:2]).text("stats")
+
+
 def test_two_profiles_of_64_k_stacks_are_merged_in_seconds(heapline):
     import resource
 
