@@ -73,6 +73,8 @@ def _forked() -> None:
     _state.lock = allocate_lock()
     _state.recording = _state.started = None
     _state.tracks = 0
+    if _state.tracker is not None:
+        _state.tracker.forked()
 
 
 os.register_at_fork(after_in_child=_forked)

@@ -84,6 +84,9 @@ class Tracker:
         self._reason(text, len(text))
         return text.value.decode(errors="replace")
 
+    def forked(self) -> None:
+        self.library.heapline_forked()
+
     def mark(self, kind: int, name: str) -> None:
         text = name.encode(errors="surrogateescape")
         self._mark(kind, text, len(text))

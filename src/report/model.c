@@ -174,7 +174,13 @@ static int fill_function(loader *l, sqlite3_stmt *row, void *into, uint32_t inde
     function->file = ROW_OF(l->model->files, sqlite3_column_int64(row, 1));
     function->name = column_text(l, row, 2, "");
     function->first_line = sqlite3_column_int(row, 3);
-    return function->name ? 0 : -ENOMEM;
+    if (!function->name)
+        return -ENOMEM;
+    /* "[generated code]" and "(outer frames, cut)" are in no file: the format wants one, which has their name or ours. */
+    const char *path = function->file == HL_NO_ROW ? "" : l->model->files.row[function->file].path;
+    if (strcmp(path, "<heapline>") == 0 || ((*path == '[' || *path == '(') && strcmp(path, function->name) == 0))
+        function->file = HL_NO_ROW;
+    return 0;
 }
 
 uint32_t hl_site_of(loader *l, hl_site site)

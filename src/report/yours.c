@@ -68,7 +68,7 @@ static bool is_own_native(const hl_model *m, const hl_model_stack *stack)
     uint32_t module = stack->frame == HL_NO_ROW ? HL_NO_ROW : m->frames.row[stack->frame].module;
     const char *path = module == HL_NO_ROW ? "" : m->files.row[module].path;
     const hl_model_file *source = file_of_frame(m, stack->frame);
-    if (!*path || begins_with_one_of(path, SYSTEM))
+    if (!*path || begins_with_one_of(path, SYSTEM) || ends_with(path, "/libheapline.so"))
         return false;
     return !source || !(begins_with_one_of(source->path, LIBRARIES) || strstr(source->path, "/include/c++/") ||
                         strstr(source->path, "/.cargo/registry/") || strstr(source->path, "/rustlib/src/"));
@@ -83,12 +83,12 @@ static uint32_t native_site(const hl_model *m, const hl_model_stack *stack)
     return stack->parent == 0 || is_own_native(m, stack) ? stack->leaf : m->stacks.row[stack->parent].yours;
 }
 
-/* The file of each stack's outermost frame, null where there is none. */
+/* The file of each stack's outermost Python frame that has one: not "(outer frames, cut)". Null where there is none. */
 static void find_outermost(const hl_model *m, const hl_model_file **outermost)
 {
     for (uint32_t i = 1; i < m->stacks.n; i++) {
         const hl_model_stack *stack = &m->stacks.row[i];
-        outermost[i] = is_outermost(m, stack) ? python_file(m, stack) : outermost[stack->parent];
+        outermost[i] = outermost[stack->parent] ? outermost[stack->parent] : python_file(m, stack);
     }
 }
 
@@ -132,6 +132,12 @@ static bool is_yours(const hl_model *m, const hl_model_stack *stack, const hl_mo
     return !is_made_up(file) || file == outermost;
 }
 
+/* The site of what was folded below no line: made when it is first needed. */
+static uint32_t nowhere(loader *l)
+{
+    return hl_site_of(l, (hl_site){.kind = HL_SITE_DEEPER, .function = HL_NO_ROW, .module = HL_NO_ROW});
+}
+
 int hl_charge_stacks(loader *l)
 {
     hl_model *m = l->model;
@@ -160,8 +166,7 @@ int hl_charge_stacks(loader *l)
         } else if (stack->frame != HL_NO_ROW) {
             stack->leaf = m->frames.row[stack->frame].site;
         } else {
-            hl_site deeper = {.kind = HL_SITE_DEEPER, .function = HL_NO_ROW, .module = HL_NO_ROW};
-            stack->leaf = stack->kind == HL_STACK_DEEPER ? hl_site_of(l, deeper) : parent->leaf;
+            stack->leaf = stack->kind == HL_STACK_DEEPER ? nowhere(l) : parent->leaf;
         }
         error = stack->leaf == HL_NO_ROW ? -ENOMEM : 0;
         if (is_yours(m, stack, outermost[i]))
@@ -170,6 +175,10 @@ int hl_charge_stacks(loader *l)
             stack->yours = parent->yours;
         else if (stack->kind == HL_STACK_NATIVE)
             stack->yours = native_site(m, stack);
+        else if (stack->kind == HL_STACK_DEEPER && m->native_only && parent->kind == HL_STACK_NATIVE)
+            stack->yours = parent->yours;
+        else if (stack->kind == HL_STACK_DEEPER) /* whether Python was on these is forgotten: no line of C's is theirs */
+            error = (stack->yours = nowhere(l)) == HL_NO_ROW ? -ENOMEM : 0;
         else
             stack->yours = outermost[i] && is_startup(outermost[i]) ? HL_SITE_STARTUP : stack->leaf;
     }

@@ -655,10 +655,15 @@ hl_cfi_step hl_cfi_apply(const hl_cfi_row *row, const hl_cfi_stack *stack, hl_cf
         cfa = (row->cfa_register == HL_CFI_SP ? r.sp : r.fp) + (uint64_t)row->cfa.offset;
     else if (!evaluate(&row->cfa, stack, &r, NULL, &cfa))
         return HL_CFI_BROKEN;
-    if (row->ra.how == HL_CFI_SAME) /* it never left its register: not at a call */
+    if (row->ra.how == HL_CFI_SAME) { /* it has not left its register: not at a call */
+        if (!r.ra_place)
+            return HL_CFI_BROKEN;
+        up.pc = r.ra;
+        places->pc = r.ra_place;
+    } else if (!restore(&row->ra, stack, &r, cfa, &up.pc, &places->pc)) {
         return HL_CFI_BROKEN;
-    if (!restore(&row->ra, stack, &r, cfa, &up.pc, &places->pc))
-        return HL_CFI_BROKEN;
+    }
+    up.ra = up.ra_place = 0;
     if (row->fp.how == HL_CFI_UNDEFINED || row->fp.how == HL_CFI_UNKNOWN)
         up.fp = 0;
     else if (!restore(&row->fp, stack, &r, cfa, &up.fp, &places->fp))

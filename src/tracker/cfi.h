@@ -59,11 +59,14 @@ bool hl_cfi_find(const hl_cfi *cfi, uint64_t pc, hl_cfi_row *row);
 /* What the machine has at a point of the walk. */
 typedef struct hl_cfi_registers {
     uint64_t pc, sp, fp;
+    uint64_t ra,
+        ra_place; /* of what a signal interrupted: the return address's register, and where it was; 0: not known */
 } hl_cfi_registers;
 
 /* Memory of the stack: readable from `low` to `high`; nothing outside is touched. */
 typedef struct hl_cfi_stack {
     uint64_t low, high;
+    bool foreign; /* not the thread's own: what lies beyond `high` is asked for when it is needed (unwinder.h) */
 } hl_cfi_stack;
 
 /* Where the walk found what it found; 0: nowhere, the value is the inner frame's, or computed. */

@@ -20,6 +20,7 @@
 
 #include "native.h"
 #include "patch.h"
+#include "pymem.h"
 #include "python.h"
 #include "ring.h"
 
@@ -268,6 +269,16 @@ HL_EXPORT int heapline_end(void)
     stage = NONE;
     errno = saved;
     return error;
+}
+
+HL_EXPORT void heapline_forked(void)
+{
+    hl_patch_forked();
+    hl_pymem_forked();
+    uint32_t joining = HL_JOINING; /* between two steps of the parent: nothing was recorded yet */
+    atomic_compare_exchange_strong(&hl_tracker.state, &joining, HL_QUIET);
+    if (stage == BEGUN)
+        stage = LEFT;
 }
 
 /* ------------------------------------------------------------------------------------------------------ questions */

@@ -32,6 +32,9 @@ int heapline_leave(void);
  * failed with. */
 int heapline_end(void);
 
+/* In a forked child, before anything else of these: what another thread of its parent was in the middle of is over. */
+void heapline_forked(void);
+
 /* Of a process that is recorded, by whomever: */
 
 /* A hl_mark_kind, and its name (at most HL_MARK_BYTES_MOST bytes count). */

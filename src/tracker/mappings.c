@@ -7,7 +7,6 @@
  */
 #include "ring.h"
 
-#include "native.h"
 #include "python.h"
 
 #include <errno.h>
@@ -128,7 +127,6 @@ HL_EXPORT int munmap(void *at, size_t bytes)
     if (!w)
         return hl_tracker.real.munmap(at, bytes);
     put(w, HL_WORD_UNMAP, at, HL_MAP_HEAP, whole_pages(bytes));
-    hl_native_unmapped((uint64_t)at, bytes);
     int result = hl_tracker.real.munmap(at, bytes);
     if (result != 0)
         hl_put_event(w, 0, HL_WORD(HL_WORD_UNMAP_UNDO, 0), NULL, 0);

@@ -19,18 +19,22 @@
 
 hl_native_data hl_native;
 
+/* What all threads remember together. The first threads have more room than most need; where there are very many, each
+ * begins with little. It grows by doubling, where a stack needs it. */
 enum {
-    FIRST_BYTES = 48 << 10,
-    STACKS_KNOWN = 4,
+    FIRST_BYTES = 24 << 10, /* 190 frames */
+    SMALL_BYTES =
+        12 << 10, /* 142 frames, and few twigs; so 1,000 threads have their 12 MiB, or 24 with 330 frames each */
     MOST_FRAMES = 1 << 14,
-    MOST_MAPPED = 16 << 20, /* bytes, of all threads together */
+    GENEROUS_MAPPED = 1 << 20,
+    MOST_MAPPED = 28 << 20,
 };
 
 typedef enum stack_end { END_OUTERMOST, END_BROKEN, END_CUT } stack_end;
 
 /* The end of a stack: C frames inside the innermost loop, by the words that they were found in. While one Python frame runs,
  * its loop and what called it stay; what it calls in C comes and goes, and comes again. */
-enum { TWIGS = 64, TWIG_WORDS = 9 };
+enum { TWIGS = 64, FEW_TWIGS = 16, TWIG_WORDS = 9 };
 typedef struct twig {
     uint64_t pc, sp, fp; /* of the innermost frame */
     uint64_t python_node;
@@ -44,23 +48,22 @@ typedef struct twig {
 } twig;
 _Static_assert(sizeof(twig) == 192, "three cache lines");
 
-/* What a writer remembers; frames[0] is the outermost. `fresh` has the frames of the present walk, innermost first. */
+/* What a writer remembers; frames[0] is the outermost. The frames of the present walk come in at the other end of the room,
+ * innermost last. */
 struct hl_native_memory { /* opaque to ring.h */
     uint32_t depth, room;
     uint32_t generation; /* of loaded objects, when the stack was remembered */
     stack_end end;
-    uint64_t end_pc;                  /* of the frame that could not be followed */
-    uint64_t python_node;             /* of the Python stack alone */
-    uint64_t base;                    /* the node that the outermost frame is called by */
-    hl_cfi_stack stack;               /* the present one */
-    hl_cfi_stack known[STACKS_KNOWN]; /* it, and others that this thread has been on: handlers', coroutines' */
-    uint32_t next_known;
+    uint64_t end_pc;      /* of the frame that could not be followed */
+    uint64_t python_node; /* of the Python stack alone */
+    uint64_t base;        /* the node that the outermost frame is called by */
+    hl_own_stack own;
     uint64_t bytes; /* of this mapping */
     uint32_t walks; /* what hl_remembered.walks was */
     uint32_t epoch; /* of the twigs: another one whenever the running Python frame is another */
-    twig twigs[TWIGS];
-    hl_walked_frame *fresh;
-    hl_walked_frame frames[];
+    twig *twigs;    /* behind the frames */
+    uint64_t last_twig;
+    _Alignas(64) hl_walked_frame frames[];
 };
 
 void hl_native_set_loop(const void *function)
@@ -74,7 +77,7 @@ void hl_native_set_loop(const void *function)
 
 /* -------------------------------------------------------------------------------------------------------- memory */
 
-static hl_native_memory *map(uint64_t bytes)
+static hl_native_memory *map(uint64_t bytes, uint64_t twigs)
 {
     if (atomic_fetch_add(&hl_native.mapped_bytes, bytes) + bytes > MOST_MAPPED) {
         atomic_fetch_sub(&hl_native.mapped_bytes, bytes);
@@ -86,8 +89,9 @@ static hl_native_memory *map(uint64_t bytes)
         return NULL;
     }
     memory->bytes = bytes;
-    memory->room = (uint32_t)((bytes - sizeof *memory) / sizeof(hl_walked_frame) / 2);
-    memory->fresh = memory->frames + memory->room;
+    memory->room = (uint32_t)((bytes - sizeof *memory - twigs * sizeof(twig)) / sizeof(hl_walked_frame));
+    memory->twigs = (twig *)(void *)(memory->frames + memory->room);
+    memory->last_twig = twigs - 1;
     return memory;
 }
 
@@ -105,14 +109,23 @@ static hl_native_memory *memory_of(hl_wire_writer *w)
     if (w == hl_tracker.shared) { /* its private part is wiped for each thread; this memory goes from one to the next */
         static hl_native_memory *shared;
         if (!shared)
-            shared = map(FIRST_BYTES);
-        if (shared)
+            shared = map(FIRST_BYTES, TWIGS);
+        if (shared) {
             shared->depth = 0;
+            shared->own = (hl_own_stack){0};
+        }
         *place = shared;
     } else {
-        *place = map(FIRST_BYTES);
+        uint64_t mapped = atomic_load_explicit(&hl_native.mapped_bytes, memory_order_relaxed);
+        *place = mapped < GENEROUS_MAPPED ? map(FIRST_BYTES, TWIGS) : map(SMALL_BYTES, FEW_TWIGS);
     }
     return *place;
+}
+
+/* The last of `n` fresh frames: the outermost. */
+static HL_ALWAYS hl_walked_frame *last_fresh(hl_native_memory *memory, uint32_t n)
+{
+    return &memory->frames[memory->room - n];
 }
 
 /* Twice the room, with `n` fresh frames kept; the remembered stack is forgotten. NULL: there is no more. */
@@ -120,12 +133,11 @@ static HL_COLD hl_native_memory *grow(hl_wire_writer *w, hl_native_memory *old, 
 {
     if (old->room >= MOST_FRAMES || w == hl_tracker.shared)
         return NULL;
-    hl_native_memory *memory = map(old->bytes * 2);
+    hl_native_memory *memory = map(old->bytes * 2, old->last_twig + 1);
     if (!memory)
         return NULL;
-    memcpy(memory->fresh, old->fresh, n * sizeof *memory->fresh);
-    memory->stack = old->stack;
-    memcpy(memory->known, old->known, sizeof memory->known);
+    memcpy(last_fresh(memory, n), last_fresh(old, n), n * sizeof *memory->frames);
+    memory->own = old->own;
     memory->walks = old->walks;
     memory->epoch = old->epoch + 1;
     hl_writer_private_of(w)->native = memory;
@@ -145,60 +157,21 @@ void hl_native_thread_ended(hl_wire_writer *w)
 
 static bool is_on(const hl_cfi_stack *stack, uint64_t sp) { return sp >= stack->low && sp < stack->high; }
 
-/* The stack that `sp` is on. One where nothing may be read, when it is not known. */
-static HL_COLD hl_cfi_stack stack_of(hl_native_memory *memory, uint64_t sp)
-{
-    for (int i = 0; i < STACKS_KNOWN; i++) {
-        if (is_on(&memory->known[i], sp))
-            return memory->known[i];
-    }
-    hl_cfi_stack found;
-    if (!hl_unwind_stack(sp, &found))
-        return (hl_cfi_stack){sp, sp};
-    memory->known[memory->next_known++ % STACKS_KNOWN] = found;
-    return found;
-}
-
-void hl_native_unmapped(uint64_t from, uint64_t bytes)
-{
-    hl_wire_writer *w = (hl_wire_writer *)((uintptr_t)hl_self & hl_tracker.live.on);
-    hl_native_memory *memory = hl_native.on && w && w != &hl_tracker.no_writer ? hl_writer_private_of(w)->native : NULL;
-    if (!memory)
-        return;
-    for (int i = 0; i < STACKS_KNOWN; i++) {
-        if (from < memory->known[i].high && memory->known[i].low < from + bytes)
-            memory->known[i] = memory->stack = (hl_cfi_stack){0}; /* it is asked for again */
-    }
-}
-
 /* ---------------------------------------------------------------------------------------------------------- walk */
 
-/* Whether the remembered stack stands from frames[n - 1] outwards: that one has been reached by the walk. The words that the
- * others were found in must be what they were; but a loop that runs a Python frame of the same activation as before has not
- * returned, and so neither has what called it. */
-static HL_ALWAYS bool stands(const hl_native_memory *memory, uint32_t n, uint32_t same)
+/* How much of the remembered stack stands from frames[n - 1] outwards, which the walk has reached: n, all of it, or how many
+ * frames lie outside the innermost that does not. The words that they were found in must be what they were; they are looked
+ * at from the inside, each after all inside it has been found unchanged, so they are where they were. But a loop that runs a
+ * Python frame of the same activation as before has not returned, and so neither has what called it. */
+static HL_ALWAYS uint32_t standing(const hl_native_memory *memory, uint32_t n, uint32_t same)
 {
     for (const hl_walked_frame *f = &memory->frames[n - 1];;) {
         if ((f->to && f->from < same) || f == memory->frames)
-            return true;
+            return n;
         f--;
         if (HL_AT(uint64_t, f->pc_place, 0) != f->pc ||
             (f->fp_matters && f->fp_place && HL_AT(uint64_t, f->fp_place, 0) != f->fp))
-            return false;
-    }
-}
-
-/* Where frames[..n] do not stand: how many of the outermost do, beyond the outermost word that has changed. */
-static uint32_t standing(const hl_native_memory *memory, uint32_t n, uint32_t same)
-{
-    uint32_t found = n;
-    for (const hl_walked_frame *f = &memory->frames[n - 1];;) {
-        if ((f->to && f->from < same) || f == memory->frames)
-            return found;
-        f--;
-        if (HL_AT(uint64_t, f->pc_place, 0) != f->pc ||
-            (f->fp_matters && f->fp_place && HL_AT(uint64_t, f->fp_place, 0) != f->fp))
-            found = (uint32_t)(f - memory->frames);
+            return (uint32_t)(f - memory->frames);
     }
 }
 
@@ -216,9 +189,10 @@ static HL_ALWAYS meeting meet(const hl_native_memory *memory, const hl_unwound *
     if (f->sp != at->at.sp)
         return NOT_HERE;
     if (f->pc == at->at.pc && (!f->fp_matters || f->fp == at->at.fp)) {
-        if (stands(memory, *cursor, same))
+        uint32_t n = standing(memory, *cursor, same);
+        if (n == *cursor)
             return HERE;
-        *cursor = standing(memory, *cursor, same);
+        *cursor = n;
     } else if (f->to && f->from < same) { /* the same loop at another call */
         --*cursor;
         return BEHIND;
@@ -237,6 +211,7 @@ static HL_COLD bool is_start_of_program(uint64_t sp)
 
 typedef struct walk {
     hl_native_memory *memory;
+    hl_cfi_stack stack; /* where it ended */
     uint32_t kept, fresh;
     bool crossed;  /* it is on two stacks: not to be compared with */
     uint32_t same; /* of the remembered Python frames, from the outermost: the same activations */
@@ -245,20 +220,16 @@ typedef struct walk {
 } walk;
 
 /* From `at`, the innermost frame that is not ours, outwards. */
-static void walk_native(hl_wire_writer *w, hl_native_memory *memory, hl_unwound at, uint32_t same, walk *result)
+static void walk_native(hl_wire_writer *w, hl_native_memory *memory, hl_unwound at, hl_cfi_stack stack, uint32_t same,
+                        walk *result)
 {
     uint32_t cursor = memory->generation == hl_unwind_generation() ? memory->depth : 0, n = 0;
-    hl_cfi_stack stack = memory->stack;
     bool broken = false, crossed = false;
     *result = (walk){.end = END_OUTERMOST, .same = same};
     memory->depth = 0;
     atomic_signal_fence(memory_order_seq_cst);
     for (;;) {
         meeting met = crossed ? NOT_HERE : meet(memory, &at, same, &cursor);
-        if (HL_UNLIKELY(met != NOT_HERE && cursor + n >= memory->room)) {
-            cursor = 0;
-            met = NOT_HERE;
-        }
         if (met != NOT_HERE) {
             result->kept = cursor;
             result->end = memory->end;
@@ -266,16 +237,17 @@ static void walk_native(hl_wire_writer *w, hl_native_memory *memory, hl_unwound 
         }
         if (met == HERE)
             break;
-        if (HL_UNLIKELY(n == memory->room)) {
+        if (HL_UNLIKELY(cursor + n >= memory->room)) {
             hl_native_memory *larger = grow(w, memory, n);
-            if (!larger) {
+            memory = larger ? larger : memory;
+            cursor = result->kept = 0; /* what is remembered gives way */
+            met = NOT_HERE;
+            if (n == memory->room) {
                 result->end = END_CUT;
                 break;
             }
-            memory = larger;
-            cursor = 0;
         }
-        memory->fresh[n++] = (hl_walked_frame){
+        *last_fresh(memory, ++n) = (hl_walked_frame){
             .pc = at.at.pc,
             .sp = at.at.sp,
             .fp = at.at.fp,
@@ -285,19 +257,24 @@ static void walk_native(hl_wire_writer *w, hl_native_memory *memory, hl_unwound 
         };
         if (met == BEHIND)
             break;
-        if (HL_UNLIKELY(!is_on(&stack, at.at.sp))) { /* a handler's own stack has been left */
-            crossed = true;
-            stack = stack_of(memory, at.at.sp);
+        if (HL_UNLIKELY(!is_on(&stack, at.at.sp))) { /* a handler's own stack has been left; or only a known part */
+            hl_cfi_stack next = hl_unwind_stack(&memory->own, at.at.sp);
+            bool further = stack.foreign && next.foreign && at.at.sp >= stack.high &&
+                           hl_unwind_reach(&stack, at.at.sp + sizeof at.at.sp);
+            crossed |= !further;
+            stack = further ? stack : next;
         }
         if (!hl_unwind_step(&at, &stack, &broken)) {
             result->end = broken && !is_start_of_program(at.at.sp) ? END_BROKEN : END_OUTERMOST;
             result->end_pc = at.at.pc;
+            last_fresh(memory, n)->interrupted |= !broken && hl_unwind_is_context_start(at.at.pc);
             break;
         }
-        memory->fresh[n - 1].by_fp = at.by_fp;
+        last_fresh(memory, n)->by_fp = at.by_fp;
     }
     result->crossed = crossed;
     result->memory = memory;
+    result->stack = stack;
     result->fresh = n;
 }
 
@@ -308,12 +285,13 @@ typedef struct loops {
     const hl_frame *frames; /* the remembered Python stack */
     int64_t top;            /* its innermost frame that no loop has been found for; -1: none */
     uint64_t record;        /* the loop's record on the C stack, where there are such */
+    uint32_t outside;       /* the outermost C frames, that belong to other stacks than this one; else 0 */
     hl_cfi_stack stack;
 } loops;
 
-static void begin_loops(loops *l, hl_wire_writer *w, const hl_native_memory *memory, uint64_t python_node)
+static void begin_loops(loops *l, hl_wire_writer *w, const hl_cfi_stack *stack, uint64_t python_node)
 {
-    *l = (loops){.top = -1, .stack = memory->stack};
+    *l = (loops){.top = -1, .stack = *stack};
     const hl_layout *L = hl_python.layout;
     const hl_remembered *python = hl_remembered_of(w);
     if (!hl_native.python_walk || python_node == hl_tracker.live.root || !python->depth)
@@ -349,6 +327,14 @@ static HL_ALWAYS bool is_loop(loops *l, uint64_t pc, uint64_t sp, uint64_t end)
     return pc - hl_native.loop_from < hl_native.loop_bytes;
 }
 
+/* Whether a greenlet's stack begins with a frame. Greenlets take turns on one C stack: behind the first function of one,
+ * which is of their module, there is whatever the others have there now, not what has called it. It is known by that no
+ * Python frame lies further out; what switches to it has some. */
+static HL_ALWAYS bool begins_greenlet(const loops *l, const hl_walked_frame *f)
+{
+    return f->pc - hl_native.greenlet_from < hl_native.greenlet_bytes && l->top < 0;
+}
+
 /* Finds the loops' frames, from the innermost outwards, until everything further out is as it was. Returns the outermost
  * frame whose node may have changed; `stopped`: what calls it is as it was, too. */
 static uint32_t find_loops(loops *l, hl_native_memory *memory, uint32_t depth, uint32_t kept, uint32_t same,
@@ -365,6 +351,10 @@ static uint32_t find_loops(loops *l, hl_native_memory *memory, uint32_t depth, u
             if (f->to && i <= kept)
                 changed = i - 1;
             f->to = 0;
+            if (HL_UNLIKELY(begins_greenlet(l, f) && i > 1)) {
+                l->outside = i - 1;
+                return 0;
+            }
             continue;
         }
         uint32_t from = (uint32_t)loop_begin(l), to = (uint32_t)l->top + 1;
@@ -404,7 +394,7 @@ static uint64_t add_python(hl_wire_writer *w, const hl_frame *frames, uint32_t f
     return parent;
 }
 
-static uint64_t base_of(hl_wire_writer *w, const loops *l, const walk *walked)
+static uint64_t base_of(hl_wire_writer *w, const loops *l, stack_end end, uint64_t end_pc)
 {
     uint64_t base = hl_tracker.live.root;
     if (l->frames && hl_remembered_of(w)->cut) {
@@ -413,8 +403,8 @@ static uint64_t base_of(hl_wire_writer *w, const loops *l, const walk *walked)
     }
     if (l->top >= 0) /* their loops were not found */
         base = add_python(w, l->frames, 0, (uint32_t)l->top + 1, base);
-    if (walked->end != END_OUTERMOST)
-        base = hl_native_announce_end(w, base, walked->end == END_CUT ? 0 : walked->end_pc);
+    if (end != END_OUTERMOST)
+        base = hl_native_announce_end(w, base, end == END_CUT ? 0 : end_pc);
     return base;
 }
 
@@ -422,31 +412,39 @@ static uint64_t merge(hl_wire_writer *w, const walk *walked, uint64_t python_nod
 {
     hl_native_memory *memory = walked->memory;
     uint32_t depth = walked->kept + walked->fresh, kept = walked->kept;
+    const hl_walked_frame *fresh = last_fresh(memory, walked->fresh);
     for (uint32_t i = 0; i < walked->fresh; i++) {
-        hl_walked_frame *f = &memory->frames[kept + i];
-        *f = memory->fresh[walked->fresh - 1 - i];
+        hl_walked_frame *f = &memory->frames[kept + i]; /* never behind the one it is taken from */
+        *f = fresh[i];
         f->fp_matters = f->by_fp || (kept + i > 0 && !f[-1].fp_place && f[-1].fp_matters);
     }
 
     loops l;
-    begin_loops(&l, w, memory, python_node);
+    begin_loops(&l, w, &walked->stack, python_node);
     bool stopped;
     uint32_t first = find_loops(&l, memory, depth, kept, walked->same, &stopped);
     /* A node is announced below one that the collector knows: what has been forgotten is announced again. */
     while (first > 0 && !hl_node_is_known(memory->frames[first - 1].node))
         first--;
     if (first == 0 && stopped) {
-        begin_loops(&l, w, memory, python_node);
+        begin_loops(&l, w, &walked->stack, python_node);
         find_loops(&l, memory, depth, 0, 0, &stopped);
     }
+    stack_end end = walked->end;
+    if (HL_UNLIKELY(l.outside)) {
+        depth -= l.outside;
+        memmove(memory->frames, memory->frames + l.outside, depth * sizeof *memory->frames);
+        end = END_OUTERMOST;
+        first = 0;
+    }
     if (!stopped) {
-        uint64_t base = base_of(w, &l, walked);
+        uint64_t base = base_of(w, &l, end, walked->end_pc);
         first = base == memory->base ? first : 0;
         memory->base = base;
     }
     uint64_t parent = first ? memory->frames[first - 1].node : memory->base;
     uint32_t version = hl_unwind_generation() + 1;
-    for (hl_walked_frame *f = &memory->frames[first], *end = &memory->frames[depth]; f < end; f++) {
+    for (hl_walked_frame *f = &memory->frames[first], *behind = &memory->frames[depth]; f < behind; f++) {
         if (f->to) {
             parent = add_python(w, l.frames, f->from, f->to, parent);
         } else if (HL_LIKELY(f->pc - hl_native.own_from >=
@@ -460,7 +458,7 @@ static uint64_t merge(hl_wire_writer *w, const walk *walked, uint64_t python_nod
         f->node = parent;
     }
     memory->generation = version - 1;
-    memory->end = walked->end;
+    memory->end = end;
     memory->end_pc = walked->end_pc;
     memory->python_node = python_node;
     atomic_signal_fence(memory_order_seq_cst);
@@ -470,9 +468,9 @@ static uint64_t merge(hl_wire_writer *w, const walk *walked, uint64_t python_nod
 
 static HL_ALWAYS twig *twig_of(hl_native_memory *memory, const hl_unwound *at)
 {
-    return &memory->twigs[((at->at.pc ^ at->at.sp << 1) * UINT64_C(0x9e3779b97f4a7c15)) >> 58];
+    return &memory->twigs[((at->at.pc ^ at->at.sp << 1) * UINT64_C(0x9e3779b97f4a7c15)) >> 58 & memory->last_twig];
 }
-_Static_assert(TWIGS == 1 << (64 - 58), "twig_of takes 6 bits");
+_Static_assert(TWIGS == 1 << (64 - 58), "twig_of takes at most 6 bits");
 
 /* The node of a stack whose end is remembered; 0: it is not. */
 static HL_ALWAYS uint64_t node_of_twig(const twig *t, const hl_native_memory *memory, const hl_unwound *at,
@@ -522,10 +520,10 @@ static void keep_twig(hl_native_memory *memory, const hl_unwound *at, uint64_t p
 /* Where there is no memory to remember C frames in. */
 static HL_COLD uint64_t python_alone(hl_wire_writer *w, uint64_t python_node)
 {
-    hl_native_memory none = {0};
+    const hl_cfi_stack none = {0};
     loops l;
     begin_loops(&l, w, &none, python_node);
-    return base_of(w, &l, &(walk){.end = END_CUT});
+    return base_of(w, &l, END_CUT, 0);
 }
 
 /* hl_tracker.walk. */
@@ -548,19 +546,23 @@ static uint64_t walk_merged(hl_wire_writer *w, bool epoch_changed)
     if (HL_UNLIKELY(!memory))
         return python_alone(w, python_node);
     hl_unwound at = {.at = {.pc = frame[1], .sp = (uint64_t)__builtin_dwarf_cfa(), .fp = frame[0]}};
-    if (HL_UNLIKELY(!is_on(&memory->stack, at.at.sp))) {
-        memory->depth = 0;
-        memory->stack = stack_of(memory, at.at.sp);
-    }
+    hl_cfi_stack stack = memory->own.stack;
+    if (HL_UNLIKELY(!is_on(&stack, at.at.sp)))
+        stack = hl_unwind_stack(&memory->own, at.at.sp);
     bool broken = false, more = true;
     while (more && at.at.pc - hl_native.own_from < hl_native.own_bytes)
-        more = hl_unwind_step(&at, &memory->stack, &broken);
-    walk walked = {.memory = memory, .end = END_BROKEN};
+        more = hl_unwind_step(&at, &stack, &broken);
+    walk walked = {.memory = memory, .stack = stack, .end = END_BROKEN};
     if (HL_UNLIKELY(!more))
         return merge(w, &walked, python_node);
 
+    if (HL_UNLIKELY(stack.foreign) && memory->depth) { /* what was remembered there may be gone */
+        uint64_t outermost = memory->frames[0].pc_place + sizeof(uint64_t);
+        if (outermost < at.at.sp || (outermost > stack.high && !hl_unwind_reach(&stack, outermost)))
+            memory->depth = 0;
+    }
     uint32_t depth = memory->depth;
-    bool running = same == UINT32_MAX && memory->generation == hl_unwind_generation() && depth;
+    bool running = same == UINT32_MAX && !stack.foreign && memory->generation == hl_unwind_generation() && depth;
     if (running) {
         uint64_t node = node_of_twig(twig_of(memory, &at), memory, &at, python_node);
         if (HL_LIKELY(node != 0))
@@ -571,11 +573,12 @@ static uint64_t walk_merged(hl_wire_writer *w, bool epoch_changed)
     const hl_walked_frame *top = &memory->frames[depth - 1];
     if (HL_LIKELY(depth > 1) && at.at.sp == top->sp && at.at.pc == top->pc &&
         (!top->fp_matters || at.at.fp == top->fp) && python_node == memory->python_node &&
-        memory->generation == hl_unwind_generation() && stands(memory, depth, same) && hl_node_is_known(top->node))
+        memory->generation == hl_unwind_generation() && standing(memory, depth, same) == depth &&
+        hl_node_is_known(top->node))
         return top->node;
-    walk_native(w, memory, at, same, &walked);
+    walk_native(w, memory, at, stack, same, &walked);
     uint64_t node = merge(w, &walked, python_node);
-    if (same == UINT32_MAX)
+    if (same == UINT32_MAX && !stack.foreign)
         keep_twig(walked.memory, &at, python_node, node);
     return node;
 }
@@ -600,7 +603,7 @@ void hl_native_join(void)
     if (!hl_native.on)
         return;
     hl_object own;
-    hl_unwind_start();
+    hl_unwind_start(&hl_tracker.confined);
     if (hl_unwind_object((uint64_t)&walk_merged, &own)) {
         hl_native.own_from = own.from;
         hl_native.own_bytes = own.to - own.from;

@@ -21,9 +21,10 @@ typedef struct hl_walked_frame {
     uint64_t python_node;        /* of the Python stack down to here, when this is an evaluation loop */
     uint32_t from;               /* the loop's frames in the writer's remembered Python stack: from .. to */
     uint32_t to : 29;            /* 0: it is no loop */
-    uint32_t interrupted : 1;    /* by a signal: pc is the instruction itself, not the one behind a call */
-    uint32_t by_fp : 1;          /* what calls it was found by its frame pointer */
-    uint32_t fp_matters : 1;     /* what calls it, or one further out, would be another with another fp */
+    uint32_t
+        interrupted : 1; /* by a signal, or not yet begun: pc is the instruction itself, not the one behind a call */
+    uint32_t by_fp : 1;  /* what calls it was found by its frame pointer */
+    uint32_t fp_matters : 1; /* what calls it, or one further out, would be another with another fp */
 } hl_walked_frame;
 _Static_assert(sizeof(hl_walked_frame) == 64, "one cache line");
 
@@ -31,9 +32,10 @@ typedef struct hl_native_memory hl_native_memory;
 
 typedef struct hl_native_data {
     bool on;
-    hl_walker *python_walk;         /* the thread's Python frames; NULL: there are none to walk */
-    uint64_t own_from, own_bytes;   /* of libheapline.so, whose frames are left out */
-    uint64_t loop_from, loop_bytes; /* of the interpreter's loop, where only its address tells */
+    hl_walker *python_walk;                 /* the thread's Python frames; NULL: there are none to walk */
+    uint64_t own_from, own_bytes;           /* of libheapline.so, whose frames are left out */
+    uint64_t loop_from, loop_bytes;         /* of the interpreter's loop, where only its address tells */
+    uint64_t greenlet_from, greenlet_bytes; /* of the greenlet module, once it is known */
     _Atomic uint64_t mapped_bytes;
 } hl_native_data;
 extern __attribute__((visibility("hidden"))) hl_native_data hl_native;
@@ -42,9 +44,6 @@ extern __attribute__((visibility("hidden"))) hl_native_data hl_native;
 void hl_native_join(void);
 /* Where the interpreter's loop is, for versions that do not tell where each activation of it stands. */
 void hl_native_set_loop(const void *function);
-
-/* Called in the hook of munmap, before the call. */
-void hl_native_unmapped(uint64_t from, uint64_t bytes);
 
 /* Gives back what is remembered for a writer whose thread ends. */
 void hl_native_thread_ended(hl_wire_writer *w);

@@ -3,6 +3,7 @@
  */
 #include "native_announce.h"
 
+#include "native.h"
 #include "unwinder.h"
 
 #include <elf.h>
@@ -71,13 +72,26 @@ static bool put_object(hl_wire_writer *w, const char *code, uint32_t version, co
     return hl_code_end(&c);
 }
 
+/* Its first stack is that of its own initialisation, before there are greenlets. */
+static void notice_greenlet(const hl_object *object)
+{
+    const char *slash = strrchr(object->path, '/'), *name = slash ? slash + 1 : object->path;
+    if (strncmp(name, "_greenlet.", 10) == 0 || strncmp(name, "greenlet.", 9) == 0) { /* before 1.0 */
+        hl_native.greenlet_from = object->from;
+        hl_native.greenlet_bytes = object->to - object->from;
+    }
+}
+
 void hl_native_announce(hl_wire_writer *w, uint64_t node, uint64_t parent, uint64_t pc, uint32_t version)
 {
     hl_object object;
     char id[MOST_ID];
     if (hl_unwind_object(pc, &object)) {
         const char *code = (const char *)object.from;
-        uint32_t id_bytes = hl_code_is_known(code, version) ? 0 : build_id_of(&object, id);
+        bool is_known = hl_code_is_known(code, version);
+        uint32_t id_bytes = is_known ? 0 : build_id_of(&object, id);
+        if (!is_known)
+            notice_greenlet(&object);
         if (put_object(w, code, version, object.path, id, id_bytes))
             hl_announce_node(w, node, parent, code, version, (uint32_t)(pc - object.from));
         return;

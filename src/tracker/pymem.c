@@ -336,3 +336,5 @@ void hl_pymem_stop(void)
     pymem.get = NULL; /* nothing is to be checked any more */
     atomic_flag_clear(&pymem.busy);
 }
+
+void hl_pymem_forked(void) { atomic_flag_clear(&pymem.busy); }

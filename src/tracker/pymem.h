@@ -21,6 +21,9 @@ hl_pymem_result hl_pymem_start(bool objects, bool mimalloc, bool has_gil);
  * ours, they stay, and pass through. */
 void hl_pymem_stop(void);
 
+/* In a forked child: no other thread is at work in here any more. */
+void hl_pymem_forked(void);
+
 /* Whether the hooks still stand; puts them back where the interpreter has chosen other allocators. They do get lost while
  * it starts: with any value of PYTHONMALLOC, with -X dev, always on 3.6. `w`: the writer of the hook at work; `starting`: no other thread of Python's runs
  * yet. */

@@ -9,6 +9,7 @@
 
 #include "native.h"
 #include "patch.h"
+#include "pymem.h"
 #include "python.h"
 
 #include <dlfcn.h>
@@ -428,6 +429,7 @@ void hl_tracker_forked(void)
     atomic_store(&hl_tracker.next_writer, 0);
     hl_pools_forked();
     hl_patch_forked();
+    hl_pymem_forked();
     bool was_recorded = state == HL_RECORDING;
     atomic_store(&hl_tracker.state, HL_JOINING);
     bool unlisted = !was_recorded && !atomic_load(&s->began);

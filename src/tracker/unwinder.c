@@ -9,6 +9,7 @@
 
 #include "os.h"
 #include "tracker.h"
+#include "unwinder_arch.h"
 
 #include <dlfcn.h>
 #include <elf.h>
@@ -19,7 +20,7 @@
 enum { RULES = 1 << 14, PROBES = 2, GENERATION_SHIFT = 48 };
 
 /* What a rule word says. PLAIN: CFA = SP or FP + offset, return address at CFA + place, FP kept or at CFA + place. */
-enum { RULE_NONE, RULE_PLAIN, RULE_OUTERMOST, RULE_FULL, RULE_FRAME_POINTER };
+enum { RULE_NONE, RULE_PLAIN, RULE_OUTERMOST, RULE_FULL, RULE_FRAME_POINTER, RULE_SIGNAL };
 enum {
     RULE_BY_FP = 1 << 3,
     RULE_CFA_SHIFT = 4, /* 28 bits, signed, bytes */
@@ -43,6 +44,49 @@ typedef struct found_object {
 static int (*find_object)(void *address, found_object *found);
 static hl_object program; /* the executable */
 static _Atomic uint32_t generation;
+static const _Atomic bool *confined;
+static uint64_t
+    context_start; /* what the outermost function of a makecontext coroutine returns to; 0: there is no such */
+static hl_cfi_stack main_stack;
+static uint64_t main_thread; /* where its data lie, which is not behind its stack */
+
+/* Its code has no unwind information, and that is how it tells that nothing called it. So its address is read where
+ * makecontext puts it. */
+static HL_COLD uint64_t find_context_start(void)
+{
+    int (*get)(ucontext_t *);
+    void (*make)(ucontext_t *, void (*)(void), int, ...);
+    *(void **)&get = hl_real_symbol(RTLD_DEFAULT, "getcontext");
+    *(void **)&make = hl_real_symbol(RTLD_DEFAULT, "makecontext");
+    ucontext_t context;
+    uint64_t stack[128] = {0};
+    if (!get || !make || get(&context) != 0)
+        return 0;
+    context.uc_stack.ss_sp = stack;
+    context.uc_stack.ss_size = sizeof stack;
+    context.uc_link = NULL;
+    make(&context, hl_unwind_forget, 0);
+    return hl_arch_first_return(&context);
+}
+
+static void find_program(void);
+
+void hl_unwind_start(const _Atomic bool *now_confined)
+{
+    enum { MAIN_GAP = 128 << 20 }; /* the kernel maps nothing else there, and lets the stack grow into it */
+    confined = now_confined;
+    find_program();
+    *(void **)&find_object = hl_real_symbol(RTLD_DEFAULT, "_dl_find_object");
+    void **stack_end = hl_real_symbol(RTLD_DEFAULT, "__libc_stack_end");
+    if (stack_end && *stack_end) /* what main was called from; arguments and environment lie behind it */
+        main_stack = (hl_cfi_stack){.low = (uint64_t)*stack_end - MAIN_GAP, .high = ((uint64_t)*stack_end | 4095) + 1};
+    main_thread = (uint64_t)__builtin_thread_pointer(); /* before main, that is who runs this */
+    context_start = find_context_start();
+}
+
+bool hl_unwind_is_context_start(uint64_t pc) { return pc == context_start && pc; }
+
+static bool is_confined(void) { return atomic_load_explicit(confined, memory_order_relaxed); }
 
 void hl_unwind_forget(void) { atomic_fetch_add(&generation, 1); }
 uint32_t hl_unwind_generation(void) { return atomic_load_explicit(&generation, memory_order_acquire); }
@@ -77,11 +121,10 @@ static int look_into(struct dl_phdr_info *info, size_t size, void *data)
     return 1;
 }
 
-void hl_unwind_start(void)
+static void find_program(void)
 {
     search s = {getauxval(AT_ENTRY), &program};
     dl_iterate_phdr(look_into, &s);
-    *(void **)&find_object = hl_real_symbol(RTLD_DEFAULT, "_dl_find_object");
 }
 
 bool hl_unwind_object(uint64_t address, hl_object *object)
@@ -115,23 +158,34 @@ const ElfW(Phdr) * hl_unwind_headers(const hl_object *object, int *count)
     return (const void *)(object->from + elf->e_phoff);
 }
 
-/* The segment that holds the header: what may be read of the section. */
-static bool section_of(const hl_object *object, hl_cfi *cfi)
+/* The readable segment that holds an address; with `flags` beside PF_R. */
+static bool segment_of(const hl_object *object, uint64_t address, uint32_t flags, uint64_t *from, uint64_t *to)
 {
-    uint64_t header = (uint64_t)object->header, bias = UINT64_MAX;
+    uint64_t bias = UINT64_MAX;
     int count = 0;
-    const ElfW(Phdr) *p = header ? hl_unwind_headers(object, &count) : NULL;
+    const ElfW(Phdr) *p = hl_unwind_headers(object, &count);
+    flags |= PF_R;
     for (int i = 0; i < count; i++) {
         if (p[i].p_type == PT_LOAD && bias == UINT64_MAX)
             bias = object->from - (p[i].p_vaddr & ~(p[i].p_align > 1 ? p[i].p_align - 1 : 0));
-        if (p[i].p_type == PT_LOAD && p[i].p_flags & PF_R && header - (bias + p[i].p_vaddr) < p[i].p_memsz) {
-            cfi->from = (const uint8_t *)(bias + p[i].p_vaddr);
-            cfi->to = cfi->from + p[i].p_memsz;
-            cfi->header = object->header;
+        if (p[i].p_type == PT_LOAD && (p[i].p_flags & flags) == flags &&
+            address - (bias + p[i].p_vaddr) < p[i].p_memsz) {
+            *from = bias + p[i].p_vaddr;
+            *to = *from + p[i].p_memsz;
             return true;
         }
     }
     return false;
+}
+
+/* The segment that holds the header: what may be read of the section. */
+static bool section_of(const hl_object *object, hl_cfi *cfi)
+{
+    uint64_t header = (uint64_t)object->header, from, to;
+    if (!header || !segment_of(object, header, 0, &from, &to))
+        return false;
+    *cfi = (hl_cfi){.from = (const uint8_t *)from, .to = (const uint8_t *)to, .header = object->header};
+    return true;
 }
 
 /* --------------------------------------------------------------------------------------------------------- rules */
@@ -181,10 +235,31 @@ bool hl_unwind_function(uint64_t address, uint64_t *begin, uint64_t *end)
 static uint64_t place_of(uint64_t key) { return key * UINT64_C(0x9e3779b97f4a7c15) >> 50; }
 _Static_assert(RULES == 1 << (64 - 50), "place_of takes 14 bits");
 
-static HL_COLD uint64_t learn(uint64_t key, uint64_t pc)
+/* Whether code at an address can be read: `before` and `after` bytes, of 8 at most each. */
+static bool is_code_readable(uint64_t address, uint64_t before, uint64_t after)
+{
+    hl_object object;
+    uint64_t from, to;
+    if (hl_unwind_object(address, &object) && segment_of(&object, address, PF_X, &from, &to))
+        return address - from >= before && to - address >= after;
+    return !is_confined() && address > 4096 && hl_os_is_readable(address - before) &&
+           hl_os_is_readable(address + after - 8);
+}
+
+static uint64_t rule_for(uint64_t pc)
 {
     hl_cfi_row row;
-    uint64_t rule = row_of(pc - 1, &row) ? packed(&row) : RULE_FRAME_POINTER, at = place_of(key);
+    if (hl_unwind_is_context_start(pc))
+        return RULE_OUTERMOST;
+    /* First, since aarch64's vdso has other information (unwinder_arch.h), and others have none. */
+    if (is_code_readable(pc, 0, HL_SIGRETURN_BYTES) && hl_arch_is_sigreturn(pc))
+        return RULE_SIGNAL;
+    return row_of(pc - 1, &row) ? packed(&row) : RULE_FRAME_POINTER;
+}
+
+static HL_COLD uint64_t learn(uint64_t key, uint64_t pc)
+{
+    uint64_t rule = rule_for(pc), at = place_of(key);
     /* The first free place; else the first: what was there moves on to the second. */
     uint64_t old = atomic_load_explicit(&rules[at].rule, memory_order_relaxed);
     uint64_t old_key = atomic_load_explicit(&rules[at].key, memory_order_relaxed);
@@ -211,58 +286,57 @@ static HL_ALWAYS uint64_t rule_of(uint64_t pc)
 
 /* ---------------------------------------------------------------------------------------------------------- steps */
 
-static bool readable(const hl_cfi_stack *stack, uint64_t address)
+/* Whether a word above `sp`, where the frame begins, can be read. */
+static HL_ALWAYS bool readable(hl_cfi_stack *stack, uint64_t sp, uint64_t address)
 {
-    return address >= stack->low && address <= stack->high - 8 && address % 8 == 0;
+    return address >= sp && address % 8 == 0 &&
+           (HL_LIKELY(address <= stack->high - 8) || hl_unwind_reach(stack, address + 8));
 }
 
-/* Whether the instruction before an address is a call, by its last bytes. */
-static bool is_behind_call(uint64_t address)
+/* Whether an address is one that a call returns to. */
+static bool is_return_address(uint64_t pc, bool *is_loaded)
 {
     hl_object object;
-    if (!hl_unwind_object(address, &object) || address - object.from < 16)
-        return false;
-#if defined(__x86_64__)
-    const uint8_t *p = (const uint8_t *)address;
-    if (p[-5] == 0xe8) /* call rel32 */
-        return true;
-    for (int length = 2; length <= 7; length++) { /* call r/m64: ff /2, with its prefixes before */
-        if (p[-length] == 0xff && (p[-length + 1] & 0x38) == 0x10)
-            return true;
-    }
-    return false;
-#else
-    uint32_t instruction;
-    memcpy(&instruction, (const void *)(address - 4), 4);
-    return (instruction & 0xfc000000) == 0x94000000 || (instruction & 0xfffffc1f) == 0xd63f0000 ||
-           (instruction & 0xfffff800) == 0xd73f0800; /* bl, blr, blraa .. */
-#endif
+    *is_loaded = hl_unwind_object(pc, &object);
+    return is_code_readable(pc, HL_CALL_BYTES, 0) && hl_arch_is_behind_call(pc);
 }
 
-static uint64_t without_signature(uint64_t pc)
+static HL_COLD bool step_by_frame_pointer(hl_unwound *frame, hl_cfi_stack *stack)
 {
-#if defined(__aarch64__)
-    return pc & ((UINT64_C(1) << 48) - 1);
-#else
-    return pc;
-#endif
-}
-
-static HL_COLD bool step_by_frame_pointer(hl_unwound *frame, const hl_cfi_stack *stack)
-{
-    uint64_t fp = frame->at.fp;
-    if (fp < frame->at.sp || !readable(stack, fp) || !readable(stack, fp + 8))
+    uint64_t fp = frame->at.fp, sp = frame->at.sp;
+    bool is_loaded;
+    if (!readable(stack, sp, fp) || !readable(stack, sp, fp + 8))
         return false;
-    uint64_t up = *(const uint64_t *)fp, pc = without_signature(*(const uint64_t *)(fp + 8));
+    uint64_t up = *(const uint64_t *)fp, pc = hl_arch_without_signature(*(const uint64_t *)(fp + 8));
     /* Where the caller keeps its frame pointer is further out; a caller without one may have any other value there. */
-    if (!is_behind_call(pc) || (up >= frame->at.sp && up <= fp))
+    if (!is_return_address(pc, &is_loaded) || (up >= sp && up <= fp))
+        return false;
+    if (!is_loaded && !readable(stack, fp + 16, up)) /* data may look like a call, too */
         return false;
     *frame = (hl_unwound){.at = {.pc = pc, .sp = fp + 16, .fp = up}, .from = {.pc = fp + 8, .fp = fp}, .by_fp = true};
     return true;
 }
 
-static HL_COLD bool step_fully(hl_unwound *frame, const hl_cfi_stack *stack, bool *broken)
+/* From a handler to what the signal has interrupted. */
+static HL_COLD bool step_out_of_handler(hl_unwound *frame, hl_cfi_stack *stack)
 {
+    uint64_t sp = frame->at.sp;
+    hl_signal_frame place = hl_arch_signal_frame(sp);
+    if (!readable(stack, sp, place.pc) || !readable(stack, sp, place.sp) || !readable(stack, sp, place.fp) ||
+        (place.ra && !readable(stack, sp, place.ra)))
+        return false;
+    hl_cfi_registers at = {.pc = *(const uint64_t *)place.pc,
+                           .sp = *(const uint64_t *)place.sp,
+                           .fp = *(const uint64_t *)place.fp,
+                           .ra = place.ra ? hl_arch_without_signature(*(const uint64_t *)place.ra) : 0,
+                           .ra_place = place.ra};
+    *frame = (hl_unwound){.at = at, .from = {.pc = place.pc, .fp = place.fp}, .interrupted = true};
+    return at.pc != 0;
+}
+
+static HL_COLD bool step_fully(hl_unwound *frame, hl_cfi_stack *stack, bool *broken)
+{
+    enum { FURTHER = 1 << 16 }; /* as far as an expression may reach on a stack that is not the thread's own */
     hl_cfi_row row;
     if (!row_of(frame->at.pc - !frame->interrupted, &row)) {
         *broken = !step_by_frame_pointer(frame, stack);
@@ -270,16 +344,25 @@ static HL_COLD bool step_fully(hl_unwound *frame, const hl_cfi_stack *stack, boo
     }
     hl_cfi_registers at = frame->at;
     hl_cfi_places from;
-    hl_cfi_step step = hl_cfi_apply(&row, stack, &at, &from);
-    *broken = step == HL_CFI_BROKEN || (step == HL_CFI_CALLER && at.sp <= frame->at.sp && !row.is_signal);
+    hl_cfi_stack outwards = {.low = at.sp, .high = stack->high};
+    hl_cfi_step step = hl_cfi_apply(&row, &outwards, &at, &from);
+    if (step == HL_CFI_BROKEN && stack->foreign) {
+        hl_unwind_reach(stack, stack->high + FURTHER);
+        outwards.high = stack->high;
+        at = frame->at;
+        step = hl_cfi_apply(&row, &outwards, &at, &from);
+    }
+    /* A function that a signal interrupted before it took any room may have its caller's stack pointer. */
+    bool is_outwards = at.sp > frame->at.sp || (frame->interrupted && at.sp == frame->at.sp) || row.is_signal;
+    *broken = step == HL_CFI_BROKEN || (step == HL_CFI_CALLER && !is_outwards);
     if (step != HL_CFI_CALLER || *broken)
         return false;
-    at.pc = without_signature(at.pc);
+    at.pc = hl_arch_without_signature(at.pc);
     *frame = (hl_unwound){at, from, row.is_signal, true};
-    return true;
+    return at.pc != 0;
 }
 
-bool hl_unwind_step(hl_unwound *frame, const hl_cfi_stack *stack, bool *broken)
+bool hl_unwind_step(hl_unwound *frame, hl_cfi_stack *stack, bool *broken)
 {
     *broken = false;
     if (HL_UNLIKELY(frame->interrupted))
@@ -288,6 +371,10 @@ bool hl_unwind_step(hl_unwound *frame, const hl_cfi_stack *stack, bool *broken)
     if (HL_UNLIKELY((rule & 7) != RULE_PLAIN)) {
         if ((rule & 7) == RULE_OUTERMOST)
             return false;
+        if ((rule & 7) == RULE_SIGNAL) {
+            *broken = !step_out_of_handler(frame, stack);
+            return !*broken;
+        }
         return step_fully(frame, stack, broken);
     }
     uint64_t base = rule & RULE_BY_FP ? frame->at.fp : frame->at.sp;
@@ -295,18 +382,18 @@ bool hl_unwind_step(hl_unwound *frame, const hl_cfi_stack *stack, bool *broken)
     uint64_t pc_place = cfa + (uint64_t)((int64_t)(rule << 20) >> 52) * 8;
     int64_t fp_offset = (int64_t)rule >> RULE_FP_SHIFT;
     *broken = true;
-    if (HL_UNLIKELY(cfa <= frame->at.sp) || HL_UNLIKELY(!readable(stack, pc_place)))
+    if (HL_UNLIKELY(cfa <= frame->at.sp) || HL_UNLIKELY(!readable(stack, frame->at.sp, pc_place)))
         return false;
     if (fp_offset) {
         uint64_t place = cfa + (uint64_t)fp_offset * 8;
-        if (HL_UNLIKELY(!readable(stack, place)))
+        if (HL_UNLIKELY(!readable(stack, frame->at.sp, place)))
             return false;
         frame->at.fp = *(const uint64_t *)place;
         frame->from.fp = place;
     } else {
         frame->from.fp = 0;
     }
-    frame->at.pc = without_signature(*(const uint64_t *)pc_place);
+    frame->at.pc = hl_arch_without_signature(*(const uint64_t *)pc_place);
     frame->from.pc = pc_place;
     frame->at.sp = cfa;
     frame->by_fp = (rule & RULE_BY_FP) != 0;
@@ -316,63 +403,44 @@ bool hl_unwind_step(hl_unwound *frame, const hl_cfi_stack *stack, bool *broken)
 
 /* --------------------------------------------------------------------------------------------------------- stacks */
 
-static uint64_t hexadecimal(const char **p, const char *to)
-{
-    uint64_t value = 0;
-    for (; *p < to; (*p)++) {
-        unsigned c = (unsigned char)**p, digit = c - '0' < 10 ? c - '0' : c - 'a' < 6 ? c - 'a' + 10 : 16;
-        if (digit == 16)
-            break;
-        value = value << 4 | digit;
-    }
-    return value;
-}
+enum { PAGE = 4096 }; /* or a part of one */
 
-/* The line of a mapping "from-to rwxp ..": false when it does not hold `address`. */
-static bool holds(const char *line, const char *to, uint64_t address, hl_cfi_stack *stack, bool *is_main)
+bool hl_unwind_reach(hl_cfi_stack *stack, uint64_t address)
 {
-    uint64_t low = hexadecimal(&line, to);
-    if (line == to || *line++ != '-')
+    enum { FARTHEST = 1 << 20 }; /* bytes of one step: a wrong one would else ask for very many pages */
+    if (!stack->foreign || address - stack->high > FARTHEST || is_confined())
         return false;
-    uint64_t high = hexadecimal(&line, to);
-    if (address < low || address >= high || to - line < 3 || line[1] != 'r')
-        return false;
-    *stack = (hl_cfi_stack){low, high};
-    *is_main = to - line >= 7 && memcmp(to - 7, "[stack]", 7) == 0;
+    for (; stack->high < address; stack->high += PAGE) {
+        if (!hl_os_is_readable(stack->high))
+            return false;
+    }
     return true;
 }
 
-bool hl_unwind_stack(uint64_t sp, hl_cfi_stack *stack)
+/* Whether all between `sp` and the thread's own data, which lie where its stack begins, can be read. */
+static bool is_own(hl_own_stack *own, uint64_t sp)
 {
-    enum { MAIN_GAP = 128 << 20 }; /* the kernel maps nothing else there, and lets the stack grow into it */
-    char buffer[1024] = "";
-    size_t have = 0;
-    bool found = false, is_main = false;
-    long fd = hl_os_call(SYS_openat, AT_FDCWD, (long)"/proc/self/maps", O_RDONLY | O_CLOEXEC, 0, 0, 0);
-    if (fd < 0)
+    enum { LARGEST = 8 << 20 };
+    uint64_t thread = (uint64_t)__builtin_thread_pointer(), from = sp & ~(uint64_t)(PAGE - 1);
+    uint64_t to = own->stack.high == thread && from < own->stack.low ? own->stack.low : thread;
+    if (thread == main_thread || sp >= thread || sp < own->hole || to - from > LARGEST || is_confined())
         return false;
-    while (!found) {
-        long n = hl_os_call(SYS_read, fd, (long)(buffer + have), (long)(sizeof buffer - have), 0, 0, 0);
-        if (n <= 0)
-            break;
-        have += (size_t)n;
-        char *line = buffer, *end;
-        while (!found && (end = memchr(line, '\n', (size_t)(buffer + have - line)))) {
-            found = holds(line, end, sp, stack, &is_main);
-            line = end + 1;
+    for (uint64_t at = from + PAGE; at < to; at += PAGE) {
+        if (!hl_os_is_readable(at)) {
+            own->hole = at;
+            return false;
         }
-        have = (size_t)(buffer + have - line);
-        if (have == sizeof buffer) /* a long path: only what stands before it matters */
-            have = 64;
-        memmove(buffer, line, have);
     }
-    hl_os_call(SYS_close, fd, 0, 0, 0, 0, 0);
-    if (!found)
-        return false;
-    uint64_t thread = (uint64_t)__builtin_thread_pointer();
-    if (is_main)
-        stack->low = stack->high > MAIN_GAP ? stack->high - MAIN_GAP : 0;
-    else if (thread > sp && thread < stack->high) /* a thread's own data lie behind its stack */
-        stack->high = thread;
+    own->stack = (hl_cfi_stack){.low = from, .high = thread};
     return true;
+}
+
+HL_COLD hl_cfi_stack hl_unwind_stack(hl_own_stack *own, uint64_t sp)
+{
+    if (sp >= main_stack.low && sp < main_stack.high)
+        return own->stack = main_stack;
+    if (is_own(own, sp))
+        return own->stack;
+    uint64_t from = sp & ~(uint64_t)(PAGE - 1);
+    return (hl_cfi_stack){.low = from, .high = from + PAGE, .foreign = true};
 }

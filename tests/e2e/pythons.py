@@ -66,6 +66,26 @@ class Python:
                 return candidate
         return None
 
+    def packages(self, *names: str) -> dict[str, str] | None:
+        """The environment in which this interpreter has packages of PyPI: its own, or a folder that they are installed into
+        once. None where they cannot be had. What is named is both what is installed and what is imported."""
+        if self.root:
+            return None
+        statement = "import " + ", ".join(names)
+        folder = (
+            cache_folder() / "packages" / "{}.{}{}".format(*self.version, "t" * self.free_threaded) / "-".join(names)
+        )
+        environment = {"PYTHONPATH": str(folder)}
+        for candidate in ({}, environment):
+            if self.run("-c", statement, env={**os.environ, **candidate}).returncode == 0:
+                return candidate
+        pip = ("-m", "pip", "install", "-q", "--disable-pip-version-check", "--only-binary", ":all:", "--target")
+        try:
+            self.run(*pip, str(folder), *names, timeout=900)
+        except subprocess.TimeoutExpired:
+            return None
+        return environment if self.run("-c", statement, env={**os.environ, **environment}).returncode == 0 else None
+
     def __str__(self) -> str:
         return f"CPython {self.full_version}{'t' * self.free_threaded}{' debug' * self.debug} ({self.path})"
 

@@ -663,6 +663,64 @@ print(mapped())
 """
 
 
+def test_begun_and_ended_by_many_threads_that_fork(heapline):
+    """Blocks of track() that overlap, forks at any moment of them, and children that begin recordings of their own."""
+    program = """
+import heapline, os, random, sys, threading, time, signal
+errors = []
+def child(n, i):
+    try:
+        kept = [bytearray(1000) for k in range(200)]
+        if not heapline.is_recording():
+            with heapline.track(f"child-{os.getpid()}.heapline", overwrite=True) as t:
+                more = [bytearray(1000) for k in range(200)]
+            assert os.path.getsize(t.path) > 10000 or not t.own
+        os._exit(0)
+    except BaseException as error:
+        print(repr(error), flush=True)
+        os._exit(1)
+def one(n):
+    try:
+        for i in range(12):
+            with heapline.track(f"thread-{n}.heapline", overwrite=True):
+                kept = [bytearray(2000) for k in range(100)]
+                time.sleep(random.random() * 0.01)
+            if i % 3 == 0:
+                pid = os.fork()
+                if pid == 0:
+                    child(n, i)
+                status = os.waitpid(pid, 0)[1]
+                assert status == 0, status
+    except BaseException as error:
+        errors.append(error)
+signal.alarm(100)
+threads = [threading.Thread(target=one, args=(n,)) for n in range(4)]
+for t in threads: t.start()
+for t in threads: t.join()
+assert not errors, errors
+assert not heapline.is_recording()
+print("well")
+"""
+    finished = heapline.plain(program, env=environment(heapline), timeout=120)
+    assert finished.exit == 0 and finished.stdout == "well\n", finished
+
+
+def test_after_heapline_stop_under_heapline_run(heapline):
+    """The preloaded library records again when it is asked to."""
+    program = f"""
+import heapline, subprocess
+subprocess.run([{str(heapline.binary)!r}, "stop", str(__import__("os").getpid())], check=True, stdout=subprocess.DEVNULL)
+more = [bytearray(1000) for i in range(100_000)]
+with heapline.track("inside.heapline") as t:
+    kept = bytearray(1_000_000)
+print(t.own, heapline.is_recording())
+"""
+    outside = heapline.run(program, env=environment(heapline))
+    assert outside.stdout == "True False\n"
+    profile = heapline.profile(heapline.folder / "inside.heapline")
+    assert profile.allocated(line=6).bytes >= 1_000_000
+
+
 KEPT = 1 + BUSY.split("\n").index("        kept = bytearray(1_000_000)")
 
 

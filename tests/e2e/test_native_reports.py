@@ -140,6 +140,24 @@ def test_templates_are_not_the_programs_own_lines(heapline):
 
 
 @needs_compiler
+def test_what_a_thread_needs_is_charged_to_the_line_that_makes_it(heapline):
+    main = (
+        "#include <pthread.h>\n#include <stdlib.h>\n"
+        "static void *work(void *unused)\n{\n    (void)unused;\n    return NULL;\n}\n\n"
+        "int main(void)\n{\n    pthread_t thread;\n"
+        "    if (pthread_create(&thread, NULL, work, NULL))\n        return 1;\n"
+        "    return pthread_join(thread, NULL);\n}\n"
+    )
+    compile_c(heapline.folder, "prog", "-pthread", main=main)
+    profile = heapline.run(["--", "./prog"])
+    assert profile.exit == 0, profile.finished
+    rows = profile.table("--allocated")
+    assert ("main", 12) in [(row["function"], row["line"]) for row in rows], rows
+    assert not [row for row in rows if row["module"].endswith("/libheapline.so")], rows
+    assert "libheapline.so" not in [library["name"] for library in profile.stats("--allocated")["libraries"]]
+
+
+@needs_compiler
 def test_source_of_c_files_is_kept(heapline):
     compile_c(heapline.folder, "prog", leak=LEAK_C + "int main(void)\n{\n    return leak(20) == 0;\n}\n")
     profile = heapline.run(["--", "./prog"])
@@ -264,6 +282,30 @@ def test_who_is_charged(heapline, merged, options, expected):
     assert sum(row["own_bytes"] for row in summary) == 42 * MB
     inner = [row["total_bytes"] for row in summary if row["function"] == "inner"]
     assert inner == ([30 * MB] if options in (["--leaf"], ["--native-only"]) else [])
+
+
+def test_what_is_folded_below_a_native_frame_is_on_no_line(heapline, merged):
+    with sqlite3.connect(merged) as database:
+        database.execute("INSERT INTO stack VALUES (20, 0, 13, 4)")
+        database.execute("INSERT INTO stack VALUES (21, 20, NULL, 3)")
+        database.execute("UPDATE stat SET stack = 21 WHERE stack = 1")
+    rows = json.loads(report(heapline, "table", merged, "--json"))["rows"]
+    deeper = [row for row in rows if row["function"] == "(deeper)"]
+    assert [(row["file"], row["line"], row["bytes"], row.get("native")) for row in deeper] == [("", 0, 2 * MB, None)]
+
+
+def test_a_place_without_a_file_has_none(heapline, merged):
+    with sqlite3.connect(merged) as database:
+        database.execute("INSERT INTO file VALUES (20, '[generated code]', 'native', NULL, NULL)")
+        database.execute("INSERT INTO function VALUES (20, 20, '[generated code]', 0)")
+        database.execute("INSERT INTO frame (id, function, line, module) VALUES (20, 20, 0, 20)")
+        database.execute("INSERT INTO stack VALUES (20, 6, 20, 4)")
+        database.execute("UPDATE stat SET stack = 20 WHERE stack = 11")
+    for command in ("lines", "summary", "table", "tree"):
+        for line in report(heapline, command, "--leaf", merged).splitlines():
+            assert line.count("[generated code]") < 2 and line != "[generated code]", line
+    found = json.loads(report(heapline, "lines", "--leaf", merged, "--json"))
+    assert found["no_file"]["peak_bytes"] == (30 + 2) * MB
 
 
 def test_wrong_choices_are_said(heapline, merged):

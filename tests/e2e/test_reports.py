@@ -453,6 +453,24 @@ def test_recursion_is_one_row(heapline):
     assert sum(node["line"] == 10 and node["file"].endswith("program.py") for node in nodes) == 2000
 
 
+def test_a_stack_that_was_cut_is_charged_as_the_whole_one(heapline):
+    """Of a recursion in python -c: what is left of the stack is the user's as before."""
+    path = handmade.write(heapline.folder / "cut.heapline", names={"app.py": "<string>", "command": "-c x"}, source=None)
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE file SET origin = 'interactive' WHERE id = 1")
+        database.execute("INSERT INTO file VALUES (9, '<heapline>', 'interactive', NULL, NULL)")
+        database.execute("INSERT INTO function VALUES (9, 9, '(outer frames, cut)', 0)")
+        database.execute("INSERT INTO frame (id, function, line) VALUES (9, 9, 0)")
+        database.execute("UPDATE stack SET frame = 9 WHERE id = 2")
+    profile = heapline.profile(path)
+    assert [(row["function"], row["line"], row["bytes"]) for row in profile.table()] == [
+        ("load", 5, 30 * MB),
+        ("main", 9, 10 * MB),
+        ("(no Python)", 0, 2 * MB),
+    ]
+    assert "<heapline>" not in profile.text("tree", "--leaf") + profile.text("summary", "--leaf")
+
+
 @pytest.mark.pythons("3.12", "3.13")  # before, a comprehension stands between the calls
 def test_what_joined_calls_call_is_joined_too(heapline, each_python):
     profile = heapline.run(

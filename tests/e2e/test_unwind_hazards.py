@@ -32,6 +32,10 @@ EXPECTED = {
         100020: ["get", "down", "get20", "[generated code]", "case_generated"],
         100021: ["get", "down", "get21", "[generated code]"],
     },
+    "generated-calls": {
+        100022: ["get", "down", "get22", "[generated code]", "case_generated_calls"],
+    },
+    "garbage": {100023: ["get", "down", "get23", "[generated code]", "[no unwind info]"]},
     "tiny": {100030: ["get", "down", "thread_get"]},
     "exits": {100031: ["get", "cleanup", "thread_exits"], 100032: ["get", "thread_exits"]},
     "many": {100033: ["get", "down", "thread_get"]},
@@ -43,6 +47,7 @@ EXPECTED = {
 EXPECTED["handler-onstack"] = EXPECTED["handler"]
 EXPECTED["handler-jump-onstack"] = EXPECTED["handler-jump"]
 EXPECTED["contexts-unmapped"] = EXPECTED["contexts"]
+EXPECTED["contexts-taken"] = {100014: ["get", "down", "diver"]}
 
 
 def read(binary, folder, command, env=None, timeout=60):
@@ -92,6 +97,39 @@ def test_what_has_no_information_is_said(heapline_binary, tmp_path, hazards):
     got = read(heapline_binary, tmp_path, [hazards, "generated"])
     assert {names(stack)[-1] for stack in got.by_size[100021]} == {"[no unwind info]"}
     assert {names(stack)[-1] for stack in got.by_size[100020]} <= OUTERMOST
+
+
+@pytest.mark.parametrize("case", ["contexts", "contexts-unmapped", "contexts-taken", "growsdown"])
+def test_a_coroutine_of_makecontext_begins_in_libc(heapline_binary, tmp_path, hazards, case):
+    """Its outermost frame is libc's __start_context, which has no name in a stripped libc, and no caller."""
+    got = read(heapline_binary, tmp_path, [hazards, case])
+    for size, stacks in got.by_size.items():
+        for stack in stacks if size in range(100010, 100015) and size != 100013 else []:
+            assert names(stack)[-2] in ("coroutine", "diver") and "/libc" in stack[-1], stack[-3:]
+    assert len({stack[-1] for stack in got.by_size[100014 if case == "contexts-taken" else 100010]}) == 1
+
+
+def test_garbage_in_the_frame_pointer(heapline_binary, tmp_path, hazards):
+    """On the thread's own stacks, and on a coroutine's between unreadable pages: no crash, no end before the code without
+    information, none beyond it (or, by chance, frames of what did call)."""
+    got = read(heapline_binary, tmp_path, [hazards, "garbage"])
+    assert len(got.by_size[100023]) > 3000
+    assert {len(stack) for stack in got.by_size[100023]} <= set(range(8, 12))
+
+
+@pytest.mark.parametrize("depth", ["60", "250"])
+def test_a_thousand_threads_have_whole_stacks(heapline, depth):
+    profile = heapline.run(["--", str(heapline.tool("hazards")), "thousand", depth], options=["--malloc-only"])
+    deep = profile.value(
+        """
+        WITH RECURSIVE placed(id, depth) AS (
+            SELECT id, 0 FROM stack WHERE parent IS NULL
+            UNION ALL SELECT stack.id, depth + 1 FROM stack JOIN placed ON stack.parent = placed.id)
+        SELECT sum(allocations) FROM stat JOIN placed ON placed.id = stat.stack WHERE depth >= ?""",
+        (int(depth),),
+    )
+    assert deep == 6000
+    assert profile.value("SELECT count(*) FROM file WHERE path LIKE '%outer frames, cut%'") == 0
 
 
 def test_too_deep_a_stack_is_cut_at_its_outer_end(heapline_binary, tmp_path, hazards):
@@ -204,23 +242,35 @@ def body(k):
         main.switch()
 main = greenlet.getcurrent()
 all = [greenlet(body) for k in range(3)]
-for i in range(90):
-    all[i % 3].switch(i % 3) if i < 3 else all[i % 3].switch()
+def first(i): all[i].switch(i)
+def start(n, i): sorted([1], key=lambda x: start(n - 1, i) if n else first(i))  # from other depths of the C stack than later
+def again(i): sorted([1], key=lambda x: all[i % 3].switch())
+for i in range(3): start(i * 3, i)
+for i in range(87):
+    again(i)
     down(i % 5, 100073)
 print("done")
 """
 
 
-def test_greenlets(heapline_binary, tmp_path, python):
-    if not python.has("greenlet"):
-        pytest.skip("greenlet is not installed")
+@pytest.mark.pythons(since=(3, 9), kinds=("release",))
+def test_greenlets(heapline_binary, tmp_path, each_python):
+    environment = each_python.packages("greenlet")
+    if environment is None:
+        pytest.skip("greenlet cannot be had")
     (tmp_path / "program.py").write_text(GREENLETS)
-    got = read(heapline_binary, tmp_path, [python.path, str(tmp_path / "program.py")])
+    got = read(heapline_binary, tmp_path, [each_python.path, str(tmp_path / "program.py")], environment)
     assert got.facts["status"] == got.facts["missing"] == 0 and got.output.splitlines()[-1] == "done"
     for k in range(3):
         assert len(got.by_size[100070 + k]) == 30
         for stack in got.by_size[100070 + k]:
             python_frames = [frame.split()[0] for frame in stack if not frame.startswith("~ ")]
-            assert set(python_frames) == {"down", "body.<locals>.<lambda>", "body"} and python_frames[-1] == "body"
+            assert {frame.split(".")[-1] for frame in python_frames} == {"down", "<lambda>", "body"}
+            assert python_frames[-1].endswith("body")
+            # Behind the module's first function lie the frames of whoever runs there now.
+            assert ["greenlet" in frame for frame in stack if frame.startswith("~ ")][-2:] == [False, True], stack
+        # One for each depth, and those of before the interpreter has specialised its calls.
+        assert 4 <= len({tuple(stack) for stack in got.by_size[100070 + k]}) <= 8
     for stack in got.by_size[100073]:
         assert [frame.split()[0] for frame in stack if not frame.startswith("~ ")][-1] == "<module>"
+        assert names(stack)[-1] in OUTERMOST

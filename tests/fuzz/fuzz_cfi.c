@@ -53,7 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     hl_cfi cfi = {.from = segment, .to = segment + n, .header = segment + header % (n + 1)};
     uint64_t pc = (uint64_t)segment + (uint64_t)(int64_t)distance;
     fill(stack, data[6], pc);
-    hl_cfi_stack range = {(uint64_t)stack, (uint64_t)(stack + WORDS)};
+    hl_cfi_stack range = {.low = (uint64_t)stack, .high = (uint64_t)(stack + WORDS)};
     hl_cfi_registers at = {
         .pc = pc, .sp = range.low + data[7] % 16 * sizeof *stack, .fp = range.low + data[7] / 16 * 4 * sizeof *stack};
     hl_cfi_row row;

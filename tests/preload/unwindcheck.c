@@ -31,9 +31,10 @@ static void *(*real_malloc)(size_t);
 static __thread bool inside __attribute__((tls_model("initial-exec")));
 static __thread walked *ours __attribute__((tls_model("initial-exec")));
 static __thread walked *theirs __attribute__((tls_model("initial-exec")));
-static __thread hl_cfi_stack stack __attribute__((tls_model("initial-exec")));
+static __thread hl_own_stack own __attribute__((tls_model("initial-exec")));
 static atomic_ulong calls, checked, frames, different, shorter, shown, longest;
 static unsigned long every = 1;
+static const _Atomic bool confined;
 
 static _Unwind_Reason_Code take(struct _Unwind_Context *context, void *data)
 {
@@ -51,17 +52,13 @@ static __attribute__((noinline)) void walk(walked *w)
     uint64_t *frame = __builtin_frame_address(0);
     hl_unwound at = {.at = {.pc = frame[1], .sp = (uint64_t)__builtin_dwarf_cfa(), .fp = frame[0]}};
     w->n = 0;
-    if (at.at.sp < stack.low || at.at.sp >= stack.high) {
-        if (!hl_unwind_stack(at.at.sp, &stack))
-            return;
-    }
-    hl_cfi_stack now = stack;
+    hl_cfi_stack now = hl_unwind_stack(&own, at.at.sp);
     bool broken = false;
     do {
         w->pc[w->n] = at.at.pc;
         w->sp[w->n++] = at.at.sp;
-        if (at.interrupted && (at.at.sp < now.low || at.at.sp >= now.high) && !hl_unwind_stack(at.at.sp, &now))
-            break;
+        if (at.at.sp < now.low || (at.at.sp >= now.high && !hl_unwind_reach(&now, at.at.sp + 8)))
+            now = hl_unwind_stack(&own, at.at.sp);
     } while (w->n < MOST && hl_unwind_step(&at, &now, &broken));
     w->broken = broken;
 }
@@ -131,7 +128,7 @@ __attribute__((visibility("default"))) void *malloc(size_t size)
             return at + size <= sizeof early ? early + at : NULL;
         }
         *(void **)&real_malloc = dlsym(RTLD_NEXT, "malloc");
-        hl_unwind_start();
+        hl_unwind_start(&confined);
         const char *said = getenv("UNWINDCHECK_EVERY");
         every = said ? strtoul(said, NULL, 10) : every;
     }

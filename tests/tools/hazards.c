@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <ucontext.h>
@@ -20,10 +21,12 @@
 #define SHOWN __attribute__((noinline, visibility("default")))
 
 static void *volatile kept;
+static volatile uintptr_t last_get; /* its frame */
 
 /* A block that the test looks for, by its size. */
 SHOWN void get(size_t bytes)
 {
+    last_get = (uintptr_t)__builtin_frame_address(0);
     void *p = malloc(bytes);
     kept = p;
     free(p);
@@ -173,6 +176,69 @@ static __attribute__((noinline)) void case_contexts(bool unmapping)
     }
 }
 
+/* Another thread takes a coroutine's stack away, past libc, and a smaller one comes in its place: frames of the same
+ * functions at the same addresses, and nothing behind them where the first one went on. */
+static void *volatile to_unmap;
+static size_t unmap_bytes;
+static pthread_barrier_t unmapped;
+static void *unmapper(void *rounds)
+{
+    for (intptr_t i = 0; i < (intptr_t)rounds; i++) {
+        pthread_barrier_wait(&unmapped);
+        syscall(SYS_munmap, to_unmap, unmap_bytes);
+        pthread_barrier_wait(&unmapped);
+    }
+    return NULL;
+}
+
+SHOWN void diver(int depth)
+{
+    for (int i = 0; i < 3; i++)
+        down(depth, 100014);
+}
+
+static __attribute__((noinline)) void dive(char *stack, size_t bytes, int depth)
+{
+    getcontext(&contexts[0]);
+    contexts[0].uc_stack.ss_sp = stack;
+    contexts[0].uc_stack.ss_size = bytes;
+    contexts[0].uc_link = &main_context;
+    makecontext(&contexts[0], (void (*)(void))diver, 1, depth);
+    swapcontext(&main_context, &contexts[0]);
+}
+
+static char *map_unseen(char *at, size_t bytes) /* an event of the main stack would make its stack the remembered one */
+{
+    return (char *)syscall(SYS_mmap, at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+}
+
+static __attribute__((noinline)) void case_contexts_taken(void)
+{
+    enum { ROUNDS = 200, PAGE = 65536, LARGE = 8 * PAGE };
+    pthread_t t;
+    down(0, 100);
+    uintptr_t frame = last_get;
+    down(1, 100);
+    frame -= last_get;
+    char *region = mmap(NULL, 4 * LARGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    pthread_barrier_init(&unmapped, NULL, 2);
+    pthread_create(&t, NULL, unmapper, (void *)ROUNDS);
+    for (int round = 0; round < ROUNDS; round++) {
+        int pages = 1 + round % 3, depth = 200 + round % 50;
+        char *large = map_unseen(region + LARGE, LARGE);
+        dive(large, LARGE, depth + pages * (int)(PAGE / frame));
+        to_unmap = large;
+        unmap_bytes = LARGE;
+        pthread_barrier_wait(&unmapped);
+        pthread_barrier_wait(&unmapped);
+        size_t less = LARGE - (size_t)pages * PAGE;
+        char *small = map_unseen(region + LARGE, less);
+        dive(small, less, depth);
+        dive(small, less, depth + 7);
+    }
+    pthread_join(t, NULL);
+}
+
 /* ------------------------------------------------------------------------------------------------------- assembly */
 
 /* Without any .eh_frame: one function sets up a frame pointer, the other does not. Both call what they are given. */
@@ -228,6 +294,119 @@ static __attribute__((noinline)) void case_generated(void)
         ((void (*)(void (*)(size_t)))(p + 8))(get21);
         munmap(p, 4096);
     }
+#endif
+}
+
+/* Generated code that calls generated code, with frame pointers; and with anything in the frame pointer's register. */
+#if defined(__x86_64__)
+static const uint8_t caller_code[] = {
+    0x55, 0x48, 0x89, 0xe5, 0x48, 0x89, 0xf0,
+    0x48, 0x89, 0xd6, 0xff, 0xd0, 0x5d, 0xc3}; /* push rbp, mov rbp rsp; call rsi(rdi, rdx) */
+static const uint8_t garbage_code[] = {0x55, 0x48, 0x89, 0xf5,
+                                       0xff, 0xd7, 0x5d, 0xc3}; /* push rbp; rbp = rsi; call rdi */
+enum { CALLER_AT = 64, CALL_AT = 256, GARBAGE_AT = 512 };
+
+static uint8_t *generate(void)
+{
+    static const uint8_t call[] = {0x55, 0x48, 0x89, 0xe5, 0xff, 0xd7, 0x5d, 0xc3};
+    uint8_t *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memcpy(p + CALLER_AT, caller_code, sizeof caller_code);
+    memcpy(p + CALL_AT, call, sizeof call);
+    memcpy(p + GARBAGE_AT, garbage_code, sizeof garbage_code);
+    return p;
+}
+
+static __attribute__((noinline)) void get22(size_t unused) { down(3, 100022); }
+static __attribute__((noinline)) void get23(size_t unused) { down(3, 100023); }
+
+static __attribute__((noinline)) void garbage(uint8_t *code)
+{
+    uint8_t *hole = mmap(NULL, 3 * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    mprotect(hole + 4096, 4096, PROT_NONE);
+    uintptr_t words[64], here = (uintptr_t)words, text = (uintptr_t)(code + GARBAGE_AT + 6);
+    for (int i = 0; i < 64; i++) /* a chain that goes round, of words that look like frames */
+        words[i] = i % 2 ? text : here + (uintptr_t)(i + 16) % 64 * 8;
+    const uintptr_t values[] = {
+        0,
+        1,
+        8,
+        7,
+        ~(uintptr_t)0,
+        ~(uintptr_t)7,
+        (uintptr_t)1 << 63,
+        (uintptr_t)0xdeadbeefdeadbeef,
+        here,
+        here + 1,
+        here + 8,
+        here + 256,
+        here - 4096,
+        here - (1 << 20),
+        here + 4096,
+        here + (1 << 16),
+        here + (1 << 20),
+        here + (8 << 20),
+        (uintptr_t)hole,
+        (uintptr_t)hole + 4088,
+        (uintptr_t)hole + 4096,
+        (uintptr_t)hole + 8192,
+        (uintptr_t)hole - 8,
+        text,
+        (uintptr_t)code,
+        (uintptr_t)code + 4088,
+        (uintptr_t)code + 4096,
+        (uintptr_t)&garbage,
+        (uintptr_t)environ,
+    };
+    void (*call)(void (*)(size_t), uintptr_t) = (void (*)(void (*)(size_t), uintptr_t))(code + GARBAGE_AT);
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        call(get23, values[i]);
+    for (int i = -64; i < 640; i++)
+        call(get23, here + (uintptr_t)i * 8);
+    munmap(hole, 3 * 4096);
+}
+
+static uint8_t *generated;
+static void garbage_in_context(void) { garbage(generated); }
+static void *garbage_in_thread(void *code)
+{
+    garbage(code);
+    return NULL;
+}
+#endif
+
+static __attribute__((noinline)) void case_generated_calls(void)
+{
+#if defined(__x86_64__)
+    generated = generate();
+    void (*caller)(void (*)(size_t), void *, void *) =
+        (void (*)(void (*)(size_t), void *, void *))(generated + CALLER_AT);
+    for (int i = 0; i < 30; i++)
+        caller(get22, generated + CALL_AT, NULL);
+    __asm__ volatile("");
+#endif
+}
+
+static __attribute__((noinline)) void case_garbage(void)
+{
+#if defined(__x86_64__)
+    enum { BYTES = 1 << 16 };
+    generated = generate();
+    garbage(generated);
+    pthread_t t;
+    pthread_create(&t, NULL, garbage_in_thread, generated);
+    pthread_join(t, NULL);
+    /* Its stack lies between memory that cannot be read. */
+    char *region = mmap(NULL, 3 * BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    mprotect(region + BYTES, BYTES, PROT_READ | PROT_WRITE);
+    for (int i = 0; i < 3; i++) {
+        getcontext(&contexts[0]);
+        contexts[0].uc_stack.ss_sp = region + BYTES;
+        contexts[0].uc_stack.ss_size = BYTES;
+        contexts[0].uc_link = &main_context;
+        makecontext(&contexts[0], garbage_in_context, 0);
+        swapcontext(&main_context, &contexts[0]);
+    }
+    munmap(generated, 4096);
 #endif
 }
 
@@ -292,6 +471,36 @@ static __attribute__((noinline)) void case_many(void)
     pthread_attr_setstacksize(&a, 128 << 10);
     for (int i = 0; i < MANY; i++)
         pthread_create(&t[i], &a, thread_get, (void *)100033);
+    for (int i = 0; i < MANY; i++)
+        pthread_join(t[i], NULL);
+}
+
+static pthread_barrier_t all_there;
+SHOWN void *thread_waits(void *depth)
+{
+    down((int)(intptr_t)depth, 100036);
+    pthread_barrier_wait(&all_there);
+    for (int i = 0; i < 5; i++)
+        down((int)(intptr_t)depth - i, 100036);
+    pthread_barrier_wait(&all_there);
+    return NULL;
+}
+
+/* All at the same time, each with a stack as deep as a server's. */
+static __attribute__((noinline)) void case_thousand(int depth)
+{
+    enum { MANY = 1000 };
+    static pthread_t t[MANY];
+    pthread_attr_t a;
+    pthread_attr_init(&a);
+    pthread_attr_setstacksize(&a, 128 << 10);
+    pthread_barrier_init(&all_there, NULL, MANY + 1);
+    for (int i = 0; i < MANY; i++) {
+        if (pthread_create(&t[i], &a, thread_waits, (void *)(intptr_t)depth))
+            exit(7);
+    }
+    pthread_barrier_wait(&all_there);
+    pthread_barrier_wait(&all_there);
     for (int i = 0; i < MANY; i++)
         pthread_join(t[i], NULL);
 }
@@ -408,16 +617,24 @@ int main(int argc, char **argv)
         case_contexts(false);
     else if (!strcmp(name, "contexts-unmapped"))
         case_contexts(true);
+    else if (!strcmp(name, "contexts-taken"))
+        case_contexts_taken();
     else if (!strcmp(name, "assembly"))
         case_assembly();
     else if (!strcmp(name, "generated"))
         case_generated();
+    else if (!strcmp(name, "generated-calls"))
+        case_generated_calls();
+    else if (!strcmp(name, "garbage"))
+        case_garbage();
     else if (!strcmp(name, "tiny"))
         case_tiny();
     else if (!strcmp(name, "exits"))
         case_exits();
     else if (!strcmp(name, "many"))
         case_many();
+    else if (!strcmp(name, "thousand"))
+        case_thousand(argc > 2 ? atoi(argv[2]) : 60);
     else if (!strcmp(name, "forks"))
         case_forks();
     else if (!strcmp(name, "overflow"))
