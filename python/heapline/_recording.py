@@ -117,8 +117,13 @@ def _begin(tracker: Tracker, path: str | None, options: str) -> Recording:
         if error == errno.EPERM and text:
             raise HeaplineError(text)
         raise HeaplineError(f"{path or 'heapline'}: no recording can begin: {os.strerror(error)}")
-    tracker.name_threads()
-    level = tracker.enter()
+    try:
+        tracker.name_threads()
+        level = tracker.enter()
+    except BaseException:
+        tracker.leave()
+        tracker.end()
+        raise
     if level < 0:
         tracker.leave()
         tracker.end()

@@ -63,7 +63,9 @@ class Tracker:
         threading = sys.modules.get("threading")
         names = {os.getpid(): "MainThread"}
         if threading is not None:
-            names.update((thread.native_id, thread.name) for thread in threading.enumerate() if thread.native_id)
+            for thread in threading.enumerate():
+                names[getattr(thread, "native_id", None) or 0] = thread.name  # 3.7 has none
+        names.pop(0, None)
         for tid, name in names.items():
             text = name.encode(errors="replace")
             self._name(tid, text, len(text))

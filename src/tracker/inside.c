@@ -210,6 +210,12 @@ HL_EXPORT void heapline_reason(char *to, size_t room)
 
 HL_EXPORT int heapline_leave(void)
 {
+    uint32_t joining = HL_JOINING;
+    if (stage == BEGUN) { /* something went wrong in between */
+        atomic_compare_exchange_strong(&hl_tracker.state, &joining, HL_QUIET);
+        stage = LEFT;
+        return 0;
+    }
     if (stage != ENTERED)
         return -EINVAL;
     int saved = errno;
