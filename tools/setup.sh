@@ -7,7 +7,7 @@ set -euo pipefail
 packages=(gcc libc6-dev make cmake ninja-build libsqlite3-dev zlib1g-dev libdw-dev libiberty-dev libcmocka-dev python3 python3-venv)
 commands=(gcc cmake ninja python3)
 if [ "${1:-}" = test ]; then
-    packages+=(clang clang-tidy libclang-rt-dev g++ binutils dwz util-linux procps musl-tools libc6-dev-i386)
+    packages+=(clang clang-tidy libclang-rt-dev g++ binutils dwz debuginfod util-linux procps musl-tools libc6-dev-i386)
     commands+=(clang clang-tidy readelf unshare)
 fi
 

@@ -131,7 +131,7 @@ static int look_up(hl_profile_writer *w, group *g, hl_symbols_effort effort)
 {
     struct hl_known_code *object = &g->d->codes.row[g->places[0].object];
     char *path = terminated(object->code.file), *build_id = terminated(object->code.name);
-    uint32_t *offsets = malloc(g->n * sizeof *offsets);
+    uint32_t *offsets = malloc((g->n + 1) * sizeof *offsets);
     int result = -ENOMEM;
     if (path && build_id && offsets) {
         for (size_t i = 0; i < g->n; i++)

@@ -375,10 +375,10 @@ def symbol_worker(run: int) -> int:
     """The process that reads symbols: a child of the collector, which is a child of the run."""
     end = time.monotonic() + 20
     while time.monotonic() < end:
-        for child in (grandchild for child in children(run) for grandchild in children(child)):
+        for found in (grandchild for child in children(run) for grandchild in children(child)):
             try:
-                if Path(f"/proc/{child}/comm").read_text() == "heapline-names\n":
-                    return int(child)
+                if Path(f"/proc/{found}/comm").read_text() == "heapline-names\n":
+                    return int(found)
             except FileNotFoundError:
                 pass
         time.sleep(0.01)
