@@ -104,11 +104,12 @@ void hl_oom_begin(hl_oom *oom, pid_t pid)
     oom->counted = count(oom, &oom->kills);
 }
 
-bool hl_oom_happened(const hl_oom *oom, uint64_t *limit_bytes, char *scope, size_t scope_bytes)
+bool hl_oom_happened(hl_oom *oom, uint64_t *limit_bytes, char *scope, size_t scope_bytes)
 {
     uint64_t kills;
     if (!oom->counted || !count(oom, &kills) || kills <= oom->kills)
         return false;
+    oom->kills++;
     *limit_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     snprintf(scope, scope_bytes, "machine");
     char folder[PATH_MAX];

@@ -25,8 +25,8 @@ typedef struct hl_oom {
 /* Remembers the cgroup of `pid` and its count. */
 void hl_oom_begin(hl_oom *oom, pid_t pid);
 
-/* Whether the kernel has killed for lack of memory since. Then: the lowest limit that held, in bytes, and whose it is:
- * "cgroup /x/y", or "machine" with its memory. */
-bool hl_oom_happened(const hl_oom *oom, uint64_t *limit_bytes, char *scope, size_t scope_bytes);
+/* Whether the kernel has killed for lack of memory since, once more than was asked for and found. Then: the lowest limit that
+ * held, in bytes, and whose it is: "cgroup /x/y", or "machine" with its memory. */
+bool hl_oom_happened(hl_oom *oom, uint64_t *limit_bytes, char *scope, size_t scope_bytes);
 
 #endif

@@ -8,6 +8,7 @@
 #include "books.h"
 
 #include "executable.h"
+#include "number.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -222,15 +223,22 @@ void hl_process_add_child(hl_books *books, hl_process *parent, int32_t pid, uint
 
 /* ---------------------------------------------------------------------------------------------------------- status */
 
-/* The program died of SIGKILL. */
-static void ask_for_memory(hl_books *books)
+/* A process died of SIGKILL. What became of the program itself is in the verdict, of others in a note. */
+static void ask_for_memory(hl_books *books, const hl_process *process)
 {
-    char scope[1024];
+    char scope[1024], text[1200], limit[HL_NUMBER_BYTES];
     uint64_t limit_bytes;
-    if (books->oom_limit == 0 && hl_oom_happened(&books->oom, &limit_bytes, scope, sizeof scope)) {
+    bool program = process->pid == (int32_t)books->session->root_pid;
+    if ((program && books->oom_limit) || !hl_oom_happened(&books->oom, &limit_bytes, scope, sizeof scope))
+        return;
+    if (program) {
         books->oom_limit = limit_bytes;
         books->oom_scope = hl_tree_text(&books->tree, scope, (uint32_t)strlen(scope));
+        return;
     }
+    int bytes = snprintf(text, sizeof text, "was killed: out of memory (%s, limit %s)", scope,
+                         hl_size_text(limit, (int64_t)limit_bytes));
+    hl_books_note(books, process->id, text, (size_t)bytes);
 }
 
 void hl_process_status(hl_books *books, hl_process *process, int32_t wait_status)
@@ -241,8 +249,8 @@ void hl_process_status(hl_books *books, hl_process *process, int32_t wait_status
         process->ended = process->ended ? HL_ENDED_SIGNAL : process->ended;
         process->exit_status = WTERMSIG(wait_status);
         process->signalled = true;
-        if (WTERMSIG(wait_status) == SIGKILL && process->pid == (int32_t)books->session->root_pid)
-            ask_for_memory(books);
+        if (WTERMSIG(wait_status) == SIGKILL)
+            ask_for_memory(books, process);
     } else {
         process->ended = process->ended ? HL_ENDED_EXIT : process->ended;
         process->exit_status = WEXITSTATUS(wait_status);

@@ -508,6 +508,46 @@ load()
     assert "program.py:5" in run.stderr
 
 
+def test_a_child_that_ran_out_of_memory_is_noted(heapline, python, small_cgroup):
+    """And another one, and the program itself, that are killed later by somebody are not."""
+    (heapline.folder / "program.py").write_text("""
+import os, signal
+
+def child(work):
+    pid = os.fork()
+    if pid == 0:
+        work()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    print(pid)
+
+def load():
+    kept = []
+    while True:
+        kept.append(b"x" * 1_000_000)
+
+child(load)
+child(lambda: os.kill(os.getpid(), signal.SIGKILL))
+os.kill(os.getpid(), signal.SIGKILL)
+""")
+    run = heapline(
+        "run",
+        "-o",
+        "x.heapline",
+        "--python",
+        python.path,
+        "program.py",
+        prefix=["sh", "-c", f'echo $$ > {small_cgroup}/cgroup.procs; exec "$@"', "sh"],
+        env={"PYTHONUNBUFFERED": "1"},
+    )
+    assert run.exit == -signal.SIGKILL and "out of memory" not in run.stderr, run
+    hungry, _ = run.stdout.split()
+    stats = heapline("stats", "x.heapline", env={"COLUMNS": "200"}).stdout
+    noted = [line.strip() for line in stats.splitlines() if "out of memory" in line]
+    assert len(noted) == 1 and noted[0].startswith(f"process {hungry}: was killed: out of memory (cgroup "), stats
+    assert noted[0].endswith("limit 125.8 MB)")
+
+
 def test_a_plain_sigkill_is_not_called_out_of_memory(heapline, python):
     run = heapline.run("import os\nos.kill(os.getpid(), 9)\n", python=python, check=False)
     assert "out of memory" not in run.stderr and "SIGKILL" in run.stderr
