@@ -186,10 +186,9 @@ const char *hl_base_name(const char *path)
 
 bool hl_is_runtime(const char *name)
 {
-    static const char *const runtimes[] = {"libc.so",   "libc-",        "libc.musl", "libstdc++.so",
-                                           "libc++.so", "libc++abi.so", "ld-linux",  "ld-",
-                                           "ld.so",     "libpthread",   "libdl.so",  "libgcc_s.so",
-                                           "libheapline.so"};
+    static const char *const runtimes[] = {"libc.so",      "libc-",       "libc.musl",     "libstdc++.so", "libc++.so",
+                                           "libc++abi.so", "ld-linux",    "ld-",           "ld.so",        "libpthread",
+                                           "libdl.so",     "libgcc_s.so", "libheapline.so"};
     for (size_t i = 0; i < sizeof runtimes / sizeof *runtimes; i++)
         if (begins(name, runtimes[i]))
             return true;

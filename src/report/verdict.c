@@ -224,7 +224,8 @@ static int put_peak(hl_model *m, hl_out *out)
     return put_heaviest(m, HL_AT_PEAK, out, ", ");
 }
 
-/* How fast the heap grew before the end: since it was last half as large. */
+/* How fast the heap grew before the end: from when it was last half as large to when it stood still, since a program that
+ * runs out of memory may hang in its last allocation for long. */
 static int put_growth(hl_model *m, hl_out *out)
 {
     hl_curve curve;
@@ -237,10 +238,12 @@ static int put_growth(hl_model *m, hl_out *out)
         for (uint32_t i = 0; i < curve.n; i++)
             if (curve.point[i].heap <= last->heap / 2)
                 half = &curve.point[i];
+        while (last > half + 1 && last[-1].heap == last->heap)
+            last--;
         uint64_t took_ns = last->end_ns > half->end_ns ? last->end_ns - half->end_ns : m->tick_ns;
         hl_outf(out, "%s alive when it ended", hl_size_text(size, (int64_t)last->heap));
         if (last->heap > half->heap)
-            hl_outf(out, ", up from %s within the last %s (%s/s)", hl_size_text(from, (int64_t)half->heap),
+            hl_outf(out, ", up from %s within %s (%s/s)", hl_size_text(from, (int64_t)half->heap),
                     hl_time_text(time, took_ns),
                     hl_size_text(rate, (int64_t)((double)(last->heap - half->heap) * 1e9 / (double)took_ns)));
     }

@@ -368,6 +368,15 @@ def test_out_of_memory_names_limit_holder_and_growth(heapline):
     assert "27.0 MB alive when it ended" in lines[1] and "MB/s" in lines[1] and "app.py:5 in load" in lines[1]
 
 
+def test_growth_before_the_end_does_not_count_a_halt(heapline):
+    path = heapline.folder / "oom.heapline"
+    handmade.write(path, meta={"signal": 9, "exit_status": None, "oom_scope": "machine", "oom_limit": 64 * MB})
+    with sqlite3.connect(path) as database:
+        database.execute("INSERT INTO tick SELECT process, 90, heap, heap, heap, arena, 1, 1, 1, 0, NULL FROM tick WHERE tick = 80")
+    growth = heapline("stats", path, env={"COLUMNS": "200"}).stdout.splitlines()[1]
+    assert "27.0 MB alive when it ended, up from 12.0 MB within 700 ms (21.4 MB/s)" in growth, growth
+
+
 @pytest.mark.parametrize("report", ["stats", "tree", "table", "summary", "timeline"])
 def test_nothing_is_said_in_words(heapline, report):
     unfit = heapline.profile(
