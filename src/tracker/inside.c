@@ -172,7 +172,7 @@ HL_EXPORT int heapline_begin(const char *binary, const char *options, char *mess
     if (!error)
         error = hl_tracker_prepare(answer);
     if (!error && hl_tracker.inside) {
-        error = hl_patch_begin();
+        error = hl_patch_begin(HL_PATCH_ALL);
         if (error) {
             atomic_store(&hl_tracker.session->stop, HL_STOP_PROGRAM);
             wake(hl_tracker.session);

@@ -13,6 +13,8 @@
  */
 #include "patch.h"
 
+#include "pymem.h"
+
 #include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
@@ -39,13 +41,11 @@ void free_aligned_sized(void *p, size_t alignment, size_t bytes);
 void cfree(void *p);
 pid_t _Fork(void); // NOLINT(readability-redundant-declaration)
 
-#define HOOK(name)                                                                                                     \
-    {                                                                                                                  \
-#name, (void *)(name)                                                                                          \
-    }
+#define HOOK(name) {#name, (void *)(name), HL_PATCH_ALL}
 static const struct {
     const char *name;
     void *function;
+    unsigned sets; /* that it belongs to */
 } HOOKS[] = {
     HOOK(malloc),
     HOOK(free),
@@ -93,7 +93,10 @@ static const struct {
     HOOK(_Exit),
     HOOK(quick_exit),
     HOOK(dlclose),
-    {"dlopen", (void *)hl_open_hook},
+    {"dlopen", (void *)hl_open_hook, HL_PATCH_ALL | HL_PATCH_OBJECTS},
+    {"PyObject_Malloc", (void *)hl_pymem_object_malloc, HL_PATCH_OBJECTS},
+    {"PyObject_Realloc", (void *)hl_pymem_object_realloc, HL_PATCH_OBJECTS},
+    {"PyObject_Free", (void *)hl_pymem_object_free, HL_PATCH_OBJECTS},
 };
 enum { HOOK_COUNT = sizeof HOOKS / sizeof *HOOKS, NAMES = 256 };
 
@@ -164,10 +167,12 @@ static unsigned hash_of(const char *name)
     return (h ^ h >> 8) % NAMES;
 }
 
-static void find_expected(void)
+static void find_expected(hl_patch_set set)
 {
     memset(patch.by_name, 0, sizeof patch.by_name);
     for (unsigned i = 0; i < HOOK_COUNT; i++) {
+        if (!(HOOKS[i].sets & set))
+            continue;
         patch.expected[i] = hl_real_next(HOOKS[i].name);
         unsigned at = hash_of(HOOKS[i].name);
         while (patch.by_name[at])
@@ -476,12 +481,44 @@ static int find_libc(struct dl_phdr_info *info, size_t size, void *function)
     return 1;
 }
 
-int hl_patch_begin(void)
+typedef struct own_call {
+    const char *name;
+    uintptr_t function;
+    bool found;
+} own_call;
+
+static int find_own_call(struct dl_phdr_info *info, size_t size, void *data)
+{
+    own_call *call = data;
+    loaded o;
+    if (!look_into(&o, info) || call->function < o.from || call->function >= o.to)
+        return 0;
+    for (int t = 0; t < 2; t++) {
+        for (size_t i = 0; i < o.counts[t] && !call->found; i++) {
+            const ElfW(Rela) *r = &o.tables[t][i];
+            unsigned type = (unsigned)ELF64_R_TYPE(r->r_info);
+            call->found = (type == AT_JUMP || type == AT_FUNCTION) &&
+                          strcmp(o.strings + o.symbols[ELF64_R_SYM(r->r_info)].st_name, call->name) == 0;
+        }
+    }
+    return 1;
+}
+
+bool hl_patch_reaches(const char *name)
+{
+    own_call call = {.name = name, .function = (uintptr_t)dlsym(RTLD_DEFAULT, name)};
+    patch.page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
+    if (call.function)
+        dl_iterate_phdr(find_own_call, &call);
+    return call.found;
+}
+
+int hl_patch_begin(hl_patch_set set)
 {
     take_turn();
     patch.own_base = (uintptr_t)&patch;
     patch.page_bytes = (uintptr_t)sysconf(_SC_PAGESIZE);
-    find_expected();
+    find_expected(set);
     dl_iterate_phdr(find_libc, hl_real_symbol(RTLD_NEXT, "__libc_start_main"));
     patch.added = patch.removed = 0;
     atomic_store(&patch.active, true);

@@ -10,9 +10,18 @@
 
 #include "tracker.h"
 
+typedef enum hl_patch_set {
+    HL_PATCH_ALL = 1,     /* what a preloaded tracker stands in front of: for a program that runs already */
+    HL_PATCH_OBJECTS = 2, /* the functions that make and free objects, for an interpreter that lets nobody in (2.7) */
+} hl_patch_set;
+
+/* Whether the object that defines the function calls it through a slot: else its own calls cannot be seen. Not so where it was
+ * linked with -Bsymbolic, or is the executable. */
+bool hl_patch_reaches(const char *name);
+
 /* Patches all that is loaded, and waits for a dlopen that another thread is in. Not with a lock held that an object's
  * constructor may want (the GIL). 0, or -ENOMEM: nothing is patched. */
-int hl_patch_begin(void);
+int hl_patch_begin(hl_patch_set set);
 
 /* Puts back what stood in each slot that still holds our hook. */
 void hl_patch_end(void);

@@ -14,6 +14,7 @@
  */
 #include "pymem.h"
 
+#include "patch.h"
 #include "python.h"
 
 #include <dlfcn.h>
@@ -167,6 +168,33 @@ static void quiet_free(void *context, void *p)
         hl_leave(w);
 }
 
+/* 2.7, which has no PyMem_SetAllocator: its three functions are the allocator, and hooks take their place in slots. */
+static struct {
+    void *(*malloc)(size_t);
+    void *(*realloc)(void *, size_t);
+    void (*free)(void *);
+} plain;
+
+static void *plain_malloc(void *unused, size_t bytes) { return plain.malloc(bytes); }
+static void *plain_realloc(void *unused, void *p, size_t bytes) { return plain.realloc(p, bytes); }
+static void plain_free(void *unused, void *p) { plain.free(p); }
+
+void *hl_pymem_object_malloc(size_t bytes) { return wrap_malloc(NULL, OBJ, bytes); }
+void *hl_pymem_object_realloc(void *p, size_t bytes) { return wrap_realloc(NULL, OBJ, p, bytes); }
+void hl_pymem_object_free(void *p) { wrap_free(NULL, OBJ, p); }
+
+static bool start_plain(void)
+{
+    *(void **)&plain.malloc = dlsym(RTLD_DEFAULT, "PyObject_Malloc");
+    *(void **)&plain.realloc = dlsym(RTLD_DEFAULT, "PyObject_Realloc");
+    *(void **)&plain.free = dlsym(RTLD_DEFAULT, "PyObject_Free");
+    if (!plain.malloc || !plain.realloc || !plain.free || !hl_patch_reaches("PyObject_Malloc") ||
+        !hl_patch_reaches("PyObject_Free"))
+        return false;
+    pymem.real[OBJ][0] = (allocator){.malloc = plain_malloc, .realloc = plain_realloc, .free = plain_free};
+    return hl_patch_begin(HL_PATCH_OBJECTS) == 0;
+}
+
 static const allocator WRAPPERS[DOMAINS] = {
     {NULL, raw_malloc, raw_calloc, raw_realloc, raw_free},
     {NULL, mem_malloc, mem_calloc, mem_realloc, mem_free},
@@ -297,7 +325,8 @@ hl_pymem_result hl_pymem_start(bool objects, bool mimalloc, bool has_gil)
     *(void **)&pymem.set_arena = dlsym(RTLD_DEFAULT, "PyObject_SetArenaAllocator");
     if (!pymem.get || !pymem.set) {
         pymem.get = NULL;
-        return HL_PYMEM_MISSING;
+        bool is_early = hl_tracker.process->born_by != HL_BORN_INSIDE; /* no object is there yet */
+        return !objects ? HL_PYMEM_ARENAS : is_early && start_plain() ? HL_PYMEM_OBJECTS : HL_PYMEM_MISSING;
     }
     if (!pymem.get_arena)
         pymem.set_arena = NULL;

@@ -9,7 +9,7 @@
 typedef enum hl_pymem_result {
     HL_PYMEM_OBJECTS, /* hooks are in place */
     HL_PYMEM_ARENAS,  /* arenas only: objects are not wanted */
-    HL_PYMEM_MISSING, /* the interpreter has no PyMem_SetAllocator (2.7) */
+    HL_PYMEM_MISSING, /* the interpreter has no PyMem_SetAllocator (2.7), and its own calls cannot be reached */
     HL_PYMEM_IN_USE,  /* threads may be inside its allocator, and it bears no exchange: arenas only */
 } hl_pymem_result;
 
@@ -28,5 +28,10 @@ void hl_pymem_forked(void);
  * it starts: with any value of PYTHONMALLOC, with -X dev, always on 3.6. `w`: the writer of the hook at work; `starting`: no other thread of Python's runs
  * yet. */
 void hl_pymem_check(hl_wire_writer *w, bool starting);
+
+/* What stands for PyObject_Malloc, PyObject_Realloc and PyObject_Free in slots, where there is no PyMem_SetAllocator. */
+void *hl_pymem_object_malloc(size_t bytes);
+void *hl_pymem_object_realloc(void *p, size_t bytes);
+void hl_pymem_object_free(void *p);
 
 #endif
