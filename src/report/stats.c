@@ -207,15 +207,18 @@ static void put_facts(hl_report *r, const totals *t, const rss_parts *p)
                        : "(unknown)",
              COUNT(t->threads), t->threads == 1 ? "" : "s", m->processes.n, m->processes.n == 1 ? "" : "es");
     int64_t lost = hl_model_number(m, "lost", 0), folded = hl_model_number(m, "folded_stacks", 0);
-    put_fact(&grid, "Recording", "%s events, %s lost; the program waited %s", COUNT(hl_model_number(m, "events", 0)),
-             lost ? COUNT(lost) : "none", TIME(hl_model_number(m, "waited_ns", 0)));
+    put_fact(&grid, "Recording",
+             t->threads == 1 ? "%s events, %s lost; the program waited %s"
+                             : "%s events, %s lost; its threads waited %s in all",
+             COUNT(hl_model_number(m, "events", 0)), lost ? COUNT(lost) : "none",
+             TIME(hl_model_number(m, "waited_ns", 0)));
     put_fact(&grid, "", "collector: %s of CPU, %s", TIME(hl_model_number(m, "collector_cpu_ns", 0)),
              SIZE(hl_model_number(m, "collector_rss_peak", 0)));
     if (folded)
         put_fact(&grid, "", "%s light stacks are folded into (deeper); sums stay exact", COUNT(folded));
     int64_t folded_rows = hl_model_number(m, "folded_rows", 0);
     if (folded_rows)
-        put_fact(&grid, "", "many processes or threads: %s sums of stacks light in one are in its (deeper)",
+        put_fact(&grid, "", "%s light sums of a stack by process, thread and allocator are in (deeper), too",
                  COUNT(folded_rows));
     hl_grid_end(&grid);
 }

@@ -219,8 +219,8 @@ static int put_peak(hl_model *m, hl_out *out)
                 hl_size_text(bound, (int64_t)m->peak_seen), hl_time_text(time, m->peak_ns));
     else
         hl_outf(out, "peak %s at %s", hl_size_text(size, (int64_t)m->peak), hl_time_text(time, m->peak_ns));
-    if (m->recorded > 1 && m->peak_bound > m->peak)
-        hl_outf(out, " (at most %s)", hl_size_text(bound, (int64_t)m->peak_bound));
+    if (m->recorded > 1 && m->peak_bound > m->peak && strcmp(hl_size_text(bound, (int64_t)m->peak_bound), size) != 0)
+        hl_outf(out, " (at most %s)", bound);
     return put_heaviest(m, HL_AT_PEAK, out, ", ");
 }
 

@@ -368,6 +368,18 @@ def test_out_of_memory_names_limit_holder_and_growth(heapline):
     assert "27.0 MB alive when it ended" in lines[1] and "MB/s" in lines[1] and "app.py:5 in load" in lines[1]
 
 
+@pytest.mark.parametrize("bound, words", [(42 * MB + 1000, ""), (45 * MB, " (at most 45.0 MB)")])
+def test_a_bound_is_told_where_it_reads_otherwise_than_the_peak(heapline, bound, words):
+    path = handmade.write(heapline.folder / "tree.heapline", meta={"peak_bound": bound})
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TEMP TABLE child AS SELECT * FROM process")
+        database.execute("UPDATE child SET id = 2, pid = 101, parent = 1")
+        database.execute("INSERT INTO process SELECT * FROM child")
+    stats = heapline("stats", path).stdout
+    assert stats.splitlines()[1].startswith(f"peak 42.0 MB at 500 ms{words}, "), stats
+    assert "the program waited" in stats
+
+
 def test_growth_before_the_end_does_not_count_a_halt(heapline):
     path = heapline.folder / "oom.heapline"
     handmade.write(path, meta={"signal": 9, "exit_status": None, "oom_scope": "machine", "oom_limit": 64 * MB})
