@@ -163,10 +163,10 @@ static void *none(size_t n)
 static void *symbol(void *handle, const char *name)
 {
     void *found = dlsym(handle, name);
-    if (!found) {
-        dlerror(); /* takes the message, */
-        dlerror(); /* and frees it */
-    }
+    /* The message must not stay for the program to find. dlerror would translate it first, under libc's lock of locales, which
+     * the caller of a program's first malloc may hold (newlocale in a constructor). A search that finds frees it, too. */
+    if (!found)
+        dlsym(RTLD_DEFAULT, "malloc");
     return found;
 }
 
