@@ -45,5 +45,6 @@ int hl_cmd_merge(int argc, char **argv);
 
 /* Resident memory over time, with files as those of mprof: mprof.c, mprof_run.c, mprof_plot.c. */
 int hl_cmd_mprof(int argc, char **argv);
+int hl_cmd_install_shims(int argc, char **argv); /* shims.c */
 
 #endif

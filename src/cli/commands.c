@@ -18,5 +18,7 @@ const hl_command hl_commands[] = {
     {"diff", "what grew from one recording to another, by line", hl_cmd_diff, HL_GROUP_COMPARE},
     {"merge", "join profiles of several processes or machines", hl_cmd_merge, HL_GROUP_COMPARE},
     {"mprof", "sample the resident memory of any program over time, and plot it", hl_cmd_mprof, HL_GROUP_MPROF},
+    {"install-shims", "modules memory_profiler and mprof for programs that import those", hl_cmd_install_shims,
+     HL_GROUP_MPROF},
     {0},
 };

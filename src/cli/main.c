@@ -31,7 +31,7 @@ static void print_help(FILE *to)
         if (group == NULL || strcmp(group, c->group) != 0)
             fprintf(to, "\n%s:\n", c->group);
         group = c->group;
-        fprintf(to, "  %-11s %s\n", c->name, c->summary);
+        fprintf(to, "  %-13s %s\n", c->name, c->summary);
     }
     fprintf(to, "\nStart with:\n"
                 "  heapline run app.py          run a script and record it\n"

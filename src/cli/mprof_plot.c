@@ -16,8 +16,6 @@
 #include <strings.h>
 #include <unistd.h>
 
-extern const char hl_mprof_py[]; /* python/heapline/compat/mprof.py, put in by CMake: it draws by matplotlib */
-
 typedef struct plot_options {
     const char *title, *output, *window, *backend;
     bool no_calls, flame, slope;

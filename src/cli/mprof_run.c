@@ -26,8 +26,6 @@
 #include <time.h>
 #include <unistd.h>
 
-extern const char hl_memory_profiler_py[]; /* python/heapline/compat/memory_profiler.py, put in by CMake */
-
 typedef struct run_options {
     bool python, no_python, include_children, multiprocess, exit_code, attach;
     uint64_t interval_ns, timeout_ns; /* timeout 0: none */

@@ -101,4 +101,9 @@ void hl_plot_svg(hl_out *out, const hl_dat *dats, size_t n, const hl_plot_option
 /* For each name the shortest end of its dotted name that no other of them has; pointers into the names. */
 void hl_plot_labels(const char *const *names, const char **labels, size_t n);
 
+/* ------------------------------------------------------------------------------------------------- Python's part */
+
+/* The texts of python/heapline/compat/memory_profiler.py and mprof.py, put in by CMake. */
+extern const char hl_memory_profiler_py[], hl_mprof_py[];
+
 #endif

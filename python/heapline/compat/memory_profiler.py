@@ -837,10 +837,9 @@ class LineProfiler:
         """The memory now, and what the line has added since it began or was resumed."""
         now = self._memory(state.code)
         added = now - state.began - state.gone
-        for other in reversed(self._thread.running):
+        for other in self._thread.running:
             if other is not state and other.lines is state.lines:
                 other.gone += added
-                break
         return now, added
 
     def _line(self, state, lineno):
