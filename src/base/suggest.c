@@ -35,8 +35,8 @@ const char *hl_suggest(const char *typed, const char *const *words)
     unsigned best_distance = (unsigned)(letters + 2) / 3 + 1;
     for (; *words != NULL; words++) {
         unsigned distance = hl_edit_distance(typed, *words);
-        if (letters >= 2 && strncmp(typed, *words, letters) == 0)
-            distance = 1;
+        if (letters >= 2 && strncmp(typed, *words, letters) == 0) /* not finished: --leak is --leaks before --leaf */
+            distance = 0;
         bool shorter =
             best && distance == best_distance && strlen(*words) < strlen(best); /* stat: stats before status */
         if (distance < best_distance || shorter) {

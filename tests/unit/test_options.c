@@ -170,6 +170,8 @@ static void did_you_mean_needs_likeness(void **state)
     assert_string_equal(hl_suggest("tabel", words), "table");
     assert_string_equal(hl_suggest("rnu", words), "run");
     assert_null(hl_suggest("flamegraph", words));
+    static const char *const longer[] = {"leaf", "leaks", NULL};
+    assert_string_equal(hl_suggest("leak", longer), "leaks");
     assert_int_equal(hl_edit_distance("ab", "ba"), 1);
     assert_int_equal(hl_edit_distance("", "abc"), 3);
 }
