@@ -20,7 +20,6 @@ from typing import (
     Dict,
     Iterable,
     Iterator,
-    List,
     NamedTuple,
     Optional,
     Sequence,
@@ -90,6 +89,21 @@ class Site(NamedTuple):
     native: bool = False
     module: Optional[str] = None
     inlined: bool = False
+
+
+class NativeSite(NamedTuple):
+    """What a line of an extension holds, and the line that it did it for."""
+
+    bytes: int
+    blocks: int
+    function: str
+    file: str
+    line: int
+    native: bool
+    module: Optional[str]
+    inlined: bool
+    caller: Frame
+    """The place that is charged."""
 
 
 class Line(NamedTuple):
@@ -334,6 +348,8 @@ class Stats:
     """The heaviest lines at the peak."""
     top_by_count: Tuple[Site, ...]
     """The lines with the most allocations; bytes are those that they allocated."""
+    top_native: Tuple[NativeSite, ...]
+    """The heaviest lines of extensions; empty without native frames, or without Python."""
     sizes: Tuple[Size, ...]
     by_allocator: Tuple[Group, ...]
     by_module: Tuple[Group, ...]
@@ -429,7 +445,17 @@ class Records(Table[Record]):
     """Of temporary ones: the threshold, as it was rounded down to 0, 1, 2, 4 .. 1024."""
 
     def __init__(self, report: Dict[str, Any]) -> None:
-        super().__init__(Record, report["rows"])
+        frames = [_record(Frame, site) for site in report["sites"]]
+        super().__init__(
+            Record,
+            (
+                Record._make(
+                    (row["bytes"], row["count"], *frames[row["site"]], tuple([frames[i] for i in row["stack"]]))
+                )
+                for row in report["rows"]
+            ),
+        )
+        self._sites = [row["site"] for row in report["rows"]]
         chosen = report["selection"]
         self.moment = chosen["moment"]
         self.total_bytes = report["total_bytes"]
@@ -440,14 +466,12 @@ class Records(Table[Record]):
         self.within = chosen.get("within")
 
     def by_line(self) -> Table[Site]:
-        """The rows of each line of code added up, the heaviest first: what `heapline table` shows. (There, functions of one
-        name on one line are rows of their own.)"""
-        sums: Dict[Tuple[Any, ...], List[int]] = {}
-        for row in self:
-            add_to = sums.setdefault(row[2:8], [0, 0])
-            add_to[0] += row.bytes
-            add_to[1] += row.blocks
-        sites = (Site(total[0], total[1], *place) for place, total in sums.items())
+        """The rows of each line of code added up, the heaviest first: what `heapline table` shows."""
+        sums: Dict[int, Tuple[int, int, Record]] = {}
+        for number, row in zip(self._sites, self):
+            held, blocks, _ = sums.get(number, (0, 0, row))
+            sums[number] = (held + row.bytes, blocks + row.blocks, row)
+        sites = (Site(held, blocks, *row[2:8]) for held, blocks, row in sums.values())
         return Table(Site, sorted(sites, key=lambda site: (-site.bytes, -site.blocks)))
 
     def __repr__(self) -> str:
@@ -512,6 +536,9 @@ def _stats(report: Dict[str, Any]) -> Stats:
         "rss_at_peak": _record(RssParts, rss) if rss else None,
         "top_by_bytes": tuple(_record(Site, row) for row in report["top_by_bytes"]),
         "top_by_count": tuple(_record(Site, row) for row in report["top_by_count"]),
+        "top_native": tuple(
+            NativeSite(*_record(Site, row), _record(Frame, row["caller"])) for row in report.get("top_native", ())
+        ),
         "sizes": tuple(Size(size["from"], size["below"], size["count"]) for size in report["sizes"]),
         "by_allocator": groups("by_allocator"),
         "by_module": groups("by_module"),
@@ -611,7 +638,7 @@ class Profile:
         where the file cannot be read; FileNotFoundError where the heapline command is not installed."""
         return self._run(command, options)
 
-    def _run(self, command: str, options: Sequence[str], names: Sequence[str] = (), hook: Any = None) -> Dict[str, Any]:
+    def _run(self, command: str, options: Sequence[str], names: Sequence[str] = ()) -> Dict[str, Any]:
         if self._file.descriptor < 0:
             raise ValueError(f"{self.path}: the profile is closed")
         narrowed = self._narrowed
@@ -620,7 +647,7 @@ class Profile:
         words = [binary(), command, *options, *narrowed, "--json", "--", AS_STANDARD_INPUT, *names]
         ended = subprocess.run(words, stdin=self._file.descriptor, capture_output=True, check=False)
         if ended.returncode == 0:
-            report: Dict[str, Any] = json.loads(ended.stdout, object_hook=hook)
+            report: Dict[str, Any] = json.loads(ended.stdout)
             return report
         said = ended.stderr.decode("utf-8", "replace").strip()
         said = said[len("heapline: ") :] if said.startswith("heapline: ") else said
@@ -630,19 +657,7 @@ class Profile:
         raise ProfileError(said or f"{self.path}: heapline {command} ended with status {ended.returncode}")
 
     def _records(self, *options: str) -> Records:
-        frames: Dict[Frame, Frame] = {}  # each is in many stacks
-
-        def hook(row: Dict[str, Any]) -> Any:
-            if "stack" in row:
-                return _record(
-                    Record, {"native": False, "module": None, "inlined": False, **row, "stack": tuple(row["stack"])}
-                )
-            if "function" in row:
-                frame = _record(Frame, row)
-                return frames.setdefault(frame, frame)
-            return row
-
-        return Records(self._run("table", ("--rows=0", *options), hook=hook))
+        return Records(self._run("table", ("--rows=0", "--compact", *options)))
 
     @cached_property
     def stats(self) -> Stats:
@@ -720,7 +735,7 @@ def _time(time: Time) -> str:
 
 def open(path: AnyPath) -> Profile:
     """Opens a profile that heapline has written; also one of a program that still runs (its last state on disk, some seconds
-    old at most; open it again for a newer one), and one that was merged.
+    old; open it again for a newer one), and one that was merged.
 
     FileNotFoundError, PermissionError: as of the built-in open. ProfileError: the file is not a profile that this heapline can
     read; the text says why. FileNotFoundError also where the heapline command is not installed."""

@@ -163,6 +163,8 @@ int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_
         status = hl_options_mistake(syntax, "%s: one profile at a time", argv[1]);
     if (status < 0 && o.json && o.csv)
         status = hl_options_mistake(syntax, "--json and --csv exclude each other");
+    if (status < 0 && o.compact && !o.json)
+        status = hl_options_mistake(syntax, "--compact goes with --json");
     if (status < 0 && o.python_only && o.native_only)
         status = hl_options_mistake(syntax, "--python-only and --native-only exclude each other");
     if (status >= 0) {
@@ -174,6 +176,7 @@ int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_
     hl_report r = {.path = argv[0],
                    .json = o.json,
                    .csv = o.csv,
+                   .compact = o.compact,
                    .leaf = o.leaf || o.native_only,
                    .whole = o.whole,
                    .sort = (hl_sort)o.sort,

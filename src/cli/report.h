@@ -9,7 +9,7 @@
 #include "cli.h"
 
 typedef struct hl_report_options {
-    bool json, csv, leaf, whole, leaks, allocated, python_only, native_only;
+    bool json, csv, compact, leaf, whole, leaks, allocated, python_only, native_only;
     const char *at, *since, *thread, *region;
     uint64_t temporary; /* HL_NO_TEMPORARY: not asked for */
     uint64_t pid, rows;

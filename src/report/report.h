@@ -37,6 +37,7 @@ typedef struct hl_report {
     bool leaf;  /* innermost frames instead of the user's lines */
     bool whole; /* lines: every line of the files shown */
     bool json, csv;
+    bool compact;       /* JSON of the table: each place once, stacks as numbers of them */
     char *const *names; /* of files or functions, for lines */
     int name_count;
     char why[512]; /* after an error */

@@ -45,6 +45,18 @@ static void put_fragment(hl_out *out, const fragments *f, uint32_t site)
     hl_out_add(out, f->text.at + f->begin[site], f->begin[site + 1] - f->begin[site]);
 }
 
+/* The place that a row is charged to, or a frame of its stack: spelled, or its number in "sites". */
+static void put_site(hl_report *r, const fragments *f, uint32_t site, bool charged)
+{
+    if (r->compact) {
+        hl_outf(&r->out, charged ? "\"site\": %u" : "%u", site);
+        return;
+    }
+    hl_out_put(&r->out, charged ? "" : "{");
+    put_fragment(&r->out, f, site);
+    hl_out_put(&r->out, charged ? "" : "}");
+}
+
 static int write_json(hl_report *r)
 {
     hl_model *m = r->model;
@@ -56,6 +68,15 @@ static int write_json(hl_report *r)
         hl_json json = hl_report_json(r, "heapline.table/1");
         hl_weight rest = {0};
         hl_out *out = &r->out;
+        if (r->compact) {
+            hl_json_array(&json, "sites");
+            for (uint32_t i = 0; i < m->sites.n; i++) {
+                hl_json_raw(&json, NULL, "{", 1);
+                put_fragment(out, &f, i);
+                hl_out_put(out, "}");
+            }
+            hl_json_end(&json);
+        }
         hl_json_array(&json, "rows");
         for (uint32_t i = 0; i < n; i++) {
             const hl_model_stack *stack = &m->stacks.row[ranked[i].row];
@@ -65,15 +86,14 @@ static int write_json(hl_report *r)
                 continue;
             }
             hl_json_raw(&json, NULL, "{", 1);
-            put_fragment(out, &f, r->leaf ? stack->leaf : stack->yours);
+            put_site(r, &f, r->leaf ? stack->leaf : stack->yours, true);
             hl_outf(out, ", \"bytes\": %llu, \"count\": %llu, \"stack\": [", (unsigned long long)ranked[i].weight.bytes,
                     (unsigned long long)ranked[i].weight.blocks);
             for (uint32_t at = ranked[i].row; at != 0; at = m->stacks.row[at].parent) {
                 if (m->stacks.row[at].kind == HL_STACK_NO_PYTHON || m->stacks.row[at].kind == HL_STACK_ROOT)
                     continue;
-                hl_out_put(out, at == ranked[i].row ? "{" : ", {");
-                put_fragment(out, &f, m->stacks.row[at].leaf);
-                hl_out_put(out, "}");
+                hl_out_put(out, at == ranked[i].row ? "" : ", ");
+                put_site(r, &f, m->stacks.row[at].leaf, false);
             }
             hl_out_put(out, "]}");
         }

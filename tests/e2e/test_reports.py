@@ -250,6 +250,16 @@ def test_json_equals_sql(made_up):
         assert sum(row["allocations"] for row in stats[group]) == stats["allocations"]
 
 
+@pytest.mark.parametrize("options", [[], ["--allocated", "--leaf"], ["-n", "3"]], ids=" ".join)
+def test_compact_json_is_the_same_table(made_up, options):
+    spelled, compact = made_up.json("table", *options), made_up.json("table", "--compact", *options)
+    sites = compact.pop("sites")
+    for row in compact["rows"]:
+        row["stack"] = [sites[number] for number in row["stack"]]
+        row.update(sites[row.pop("site")])
+    assert compact == spelled and spelled["rows"]
+
+
 def test_allocated_since_equals_sql(made_up):
     tick, now = (
         int(made_up.value("SELECT value FROM meta WHERE key = ?", [key])) for key in ("cell_tick_ns", "now_ns")
@@ -384,7 +394,9 @@ def test_growth_before_the_end_does_not_count_a_halt(heapline):
     path = heapline.folder / "oom.heapline"
     handmade.write(path, meta={"signal": 9, "exit_status": None, "oom_scope": "machine", "oom_limit": 64 * MB})
     with sqlite3.connect(path) as database:
-        database.execute("INSERT INTO tick SELECT process, 90, heap, heap, heap, arena, 1, 1, 1, 0, NULL FROM tick WHERE tick = 80")
+        database.execute(
+            "INSERT INTO tick SELECT process, 90, heap, heap, heap, arena, 1, 1, 1, 0, NULL FROM tick WHERE tick = 80"
+        )
     growth = heapline("stats", path, env={"COLUMNS": "200"}).stdout.splitlines()[1]
     assert "27.0 MB alive when it ended, up from 12.0 MB within 700 ms (21.4 MB/s)" in growth, growth
 
@@ -476,7 +488,9 @@ def test_recursion_is_one_row(heapline):
 
 def test_a_stack_that_was_cut_is_charged_as_the_whole_one(heapline):
     """Of a recursion in python -c: what is left of the stack is the user's as before."""
-    path = handmade.write(heapline.folder / "cut.heapline", names={"app.py": "<string>", "command": "-c x"}, source=None)
+    path = handmade.write(
+        heapline.folder / "cut.heapline", names={"app.py": "<string>", "command": "-c x"}, source=None
+    )
     with sqlite3.connect(path) as database:
         database.execute("UPDATE file SET origin = 'interactive' WHERE id = 1")
         database.execute("INSERT INTO file VALUES (9, '<heapline>', 'interactive', NULL, NULL)")
@@ -671,6 +685,7 @@ def test_every_byte_of_a_page_may_be_wrong(heapline):
         ["table", "--at", "101%", "P"],
         ["lines", "P", "nothing"],
         ["table", "--temporary=2000", "P"],
+        ["table", "--compact", "P"],
         ["table", "--since", "0.2s", "P"],
         ["table", "--since", "0.2s", "--allocated", "P"],
         ["table", "--since", "soon", "--leaks", "P"],
