@@ -20,6 +20,10 @@ EXPECTED = {
         100002: ["get", "handler_jump", "raise", "raiser", "case_handler_jump"],
         100004: ["get", "down", "case_handler_jump"],
     },
+    "leaf": {
+        100008: ["get", "handler_fault", "leaf_fault", "case_leaf"],
+        100003: ["get", "down", "case_leaf"],
+    },
     "jump-anywhere": {100005: ["get", "down", "case_jump_anywhere"]},
     "longjmp": {100006: ["get", "jumper", "case_longjmp"], 100007: ["get", "down", "case_longjmp"]},
     "contexts": {size: ["get", "down", "coroutine"] for size in (100010, 100011, 100012)}
@@ -45,6 +49,7 @@ EXPECTED = {
     "growsdown": {100010: ["get", "down", "coroutine"]},
 }
 EXPECTED["handler-onstack"] = EXPECTED["handler"]
+EXPECTED["leaf-onstack"] = EXPECTED["leaf"]
 EXPECTED["handler-jump-onstack"] = EXPECTED["handler-jump"]
 EXPECTED["contexts-unmapped"] = EXPECTED["contexts"]
 EXPECTED["contexts-taken"] = {100014: ["get", "down", "diver"]}
@@ -82,7 +87,7 @@ def test_stacks(heapline_binary, tmp_path, hazards, case):
         assert not wrong, f"{len(wrong)} of {len(stacks)} stacks of {size}: {wrong[:3]}"
 
 
-@pytest.mark.parametrize("case", ["handler", "handler-jump", "longjmp", "jump-anywhere"])
+@pytest.mark.parametrize("case", ["handler", "handler-jump", "leaf", "longjmp", "jump-anywhere"])
 def test_stacks_go_out_to_the_start(heapline_binary, tmp_path, hazards, case):
     got = read(heapline_binary, tmp_path, [hazards, case])
     for stacks in got.by_size.values():

@@ -17,11 +17,18 @@
 #include <unwind.h>
 
 enum { MOST = 4096 };
+/* On aarch64 libgcc gives, as the stack pointer of what a signal interrupted, a place in the signal's frame. */
+#if defined(__aarch64__)
+enum { SP_IS_OTHER = 1 };
+#else
+enum { SP_IS_OTHER = 0 };
+#endif
 
 typedef struct walked {
     unsigned n;
     bool broken;
     uint64_t pc[MOST], sp[MOST];
+    bool interrupted[MOST];
 } walked;
 
 void *hl_real_symbol(void *handle, const char *name);
@@ -56,6 +63,7 @@ static __attribute__((noinline)) void walk(walked *w)
     bool broken = false;
     do {
         w->pc[w->n] = at.at.pc;
+        w->interrupted[w->n] = at.interrupted;
         w->sp[w->n++] = at.at.sp;
         if (at.at.sp < now.low || (at.at.sp >= now.high && !hl_unwind_reach(&now, at.at.sp + 8)))
             now = hl_unwind_stack(&own, at.at.sp);
@@ -92,7 +100,7 @@ static __attribute__((noinline)) void check(uint64_t caller_sp)
         b++;
     unsigned i = 0;
     while (a + i < ours->n && b + i < theirs->n && ours->pc[a + i] == theirs->pc[b + i] &&
-           ours->sp[a + i] == theirs->sp[b + i])
+           (ours->sp[a + i] == theirs->sp[b + i] || (SP_IS_OTHER && ours->interrupted[a + i])))
         i++;
     checked++;
     frames += i;

@@ -123,6 +123,24 @@ static __attribute__((noinline)) void case_jump_anywhere(void)
     }
 }
 
+/* A function that calls nothing is interrupted: on aarch64 its return address is in its register only. */
+SHOWN void handler_fault(int number)
+{
+    get(100008);
+    siglongjmp(back, 1);
+}
+SHOWN int leaf_fault(const volatile int *p) { return *p + 1; }
+static __attribute__((noinline)) void case_leaf(int flags)
+{
+    other_stack(1 << 16);
+    handle(SIGSEGV, handler_fault, flags);
+    for (volatile int i = 0; i < 50; i++) {
+        if (!sigsetjmp(back, 1))
+            kept = (void *)(intptr_t)leaf_fault((const int *)8);
+        down(i % 5, 100003);
+    }
+}
+
 static jmp_buf frames_back;
 SHOWN void jumper(int n)
 {
@@ -611,6 +629,10 @@ int main(int argc, char **argv)
         case_handler_jump(SA_ONSTACK);
     else if (!strcmp(name, "jump-anywhere"))
         case_jump_anywhere();
+    else if (!strcmp(name, "leaf"))
+        case_leaf(0);
+    else if (!strcmp(name, "leaf-onstack"))
+        case_leaf(SA_ONSTACK);
     else if (!strcmp(name, "longjmp"))
         case_longjmp();
     else if (!strcmp(name, "contexts"))

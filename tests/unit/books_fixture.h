@@ -128,22 +128,25 @@ static inline void assert_adds_up(fixture *f)
     }
     /* Of each row: what is alive was born before the tick at hand, and has a cell, or in it. */
     uint32_t tick = f->books->cells.tick;
+    struct {
+        uint64_t alive, blocks;
+    } *of_row = calloc(f->books->rows.count + 1, sizeof *of_row);
+    for (size_t i = 0; i < b->cells.n; i++) {
+        const hl_batch_cell *c = &b->cells.row[i];
+        if (c->died != -1)
+            continue;
+        assert_true(c->born <= tick && c->stat <= f->books->rows.count);
+        of_row[c->stat].alive += c->bytes;
+        of_row[c->stat].blocks += c->blocks;
+    }
     for (size_t k = 0; k < b->stats.n; k++) {
         const hl_batch_stat *s = &b->stats.row[k];
-        uint64_t alive = 0, blocks = 0;
-        for (size_t i = 0; i < b->cells.n; i++) {
-            const hl_batch_cell *c = &b->cells.row[i];
-            if (c->stat != s->id || c->died != -1)
-                continue;
-            assert_true(c->born <= tick);
-            alive += c->bytes;
-            blocks += c->blocks;
-        }
         const hl_row *r = &f->books->rows.row[s->id];
-        assert_int_equal(alive, r->old_live);
-        assert_int_equal(blocks, r->old_blocks);
-        assert_true(alive <= (uint64_t)s->live);
+        assert_int_equal(of_row[s->id].alive, r->old_live);
+        assert_int_equal(of_row[s->id].blocks, r->old_blocks);
+        assert_true(of_row[s->id].alive <= (uint64_t)s->live);
     }
+    free(of_row);
     /* A parent's number is below its children's. */
     for (size_t i = 0; i < b->nodes.n; i++)
         assert_true(b->nodes.row[i].id == 0 || b->nodes.row[i].parent < b->nodes.row[i].id);
