@@ -282,10 +282,10 @@ static void walk_native(hl_wire_writer *w, hl_native_memory *memory, hl_unwound 
 
 /* The evaluation loops of the thread, innermost first, as the C stack is gone through. */
 typedef struct loops {
-    const hl_frame *frames; /* the remembered Python stack */
-    int64_t top;            /* its innermost frame that no loop has been found for; -1: none */
-    uint64_t record;        /* the loop's record on the C stack, where there are such */
-    uint32_t outside;       /* the outermost C frames, that belong to other stacks than this one; else 0 */
+    const hl_python_frame *frames; /* the remembered Python stack */
+    int64_t top;                   /* its innermost frame that no loop has been found for; -1: none */
+    uint64_t record;               /* the loop's record on the C stack, where there are such */
+    uint32_t outside;              /* the outermost C frames, that belong to other stacks than this one; else 0 */
     hl_cfi_stack stack;
 } loops;
 
@@ -381,9 +381,10 @@ static uint32_t find_loops(loops *l, hl_native_memory *memory, uint32_t depth, u
 }
 
 /* Python frames [from..to) below `parent`. */
-static uint64_t add_python(hl_wire_writer *w, const hl_frame *frames, uint32_t from, uint32_t to, uint64_t parent)
+static uint64_t add_python(hl_wire_writer *w, const hl_python_frame *frames, uint32_t from, uint32_t to,
+                           uint64_t parent)
 {
-    for (const hl_frame *r = &frames[from], *end = &frames[to]; r < end; r++) {
+    for (const hl_python_frame *r = &frames[from], *end = &frames[to]; r < end; r++) {
         if (r->version == HL_SHIM || r->node == r->parent) /* it does not count */
             continue;
         uint64_t node = hl_wire_mix(parent, hl_walk_identity(r, *hl_python.layout), r->version);

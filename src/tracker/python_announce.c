@@ -182,7 +182,7 @@ static bool put_cut(hl_wire_writer *w)
 }
 
 /* The instruction's offset from the first one, in bytes, as hl_linetable_find takes it; UINT32_MAX: not begun. */
-static uint32_t offset_of(const hl_frame *r)
+static uint32_t offset_of(const hl_python_frame *r)
 {
     const hl_layout *L = hl_python.layout;
     if (L->form == HL_AT_POINTER)
@@ -191,7 +191,7 @@ static uint32_t offset_of(const hl_frame *r)
     return last < 0 ? UINT32_MAX : (uint32_t)last * (L->form == HL_AT_UNITS ? 2 : 1);
 }
 
-bool hl_python_announce_frame(hl_wire_writer *w, const hl_frame *r, uint64_t node, uint64_t parent)
+bool hl_python_announce_frame(hl_wire_writer *w, const hl_python_frame *r, uint64_t node, uint64_t parent)
 {
     return hl_node_is_known(node) || (put_code_object(w, r->code, r->version) &&
                                       hl_announce_node(w, node, parent, r->code, r->version, offset_of(r)));
@@ -201,7 +201,7 @@ bool hl_python_announce_cut(hl_wire_writer *w) { return hl_node_is_known(hl_pyth
 
 void hl_python_announce(hl_wire_writer *w, uint32_t at)
 {
-    hl_frame *frames = hl_remembered_of(w)->frames;
+    hl_python_frame *frames = hl_remembered_of(w)->frames;
     if (hl_python.gave_up || hl_native.on) /* native.c announces what it makes of these frames */
         return;
     uint32_t from = at;
@@ -210,7 +210,7 @@ void hl_python_announce(hl_wire_writer *w, uint32_t at)
     if (from == 0 && hl_remembered_of(w)->cut && !hl_python_announce_cut(w))
         return;
     for (uint32_t i = from; i <= at; i++) {
-        const hl_frame *r = &frames[i];
+        const hl_python_frame *r = &frames[i];
         if (r->node != r->parent && !hl_python_announce_frame(w, r, r->node, r->parent))
             return;
     }

@@ -27,7 +27,7 @@ enum {
 };
 
 /* One frame of the remembered stack. */
-typedef struct hl_frame {
+typedef struct hl_python_frame {
     char *address;        /* the interpreter's frame */
     uint64_t instruction; /* as the frame has it: a pointer, or f_lasti */
     uint64_t node;        /* of the stack down to here; of its parent where this frame does not count */
@@ -38,23 +38,23 @@ typedef struct hl_frame {
     int64_t to_shared;                /* from this thread's copy of the bytecode to the shared one (3.14t) */
     uint32_t version;                 /* of the code object; HL_SHIM for frames that are not Python's */
     uint32_t markable : 1, copy : 31; /* copy: index of the thread's copy of the bytecode */
-} hl_frame;
-_Static_assert(sizeof(hl_frame) == 64, "one cache line");
+} hl_python_frame;
+_Static_assert(sizeof(hl_python_frame) == 64, "one cache line");
 #define HL_SHIM UINT32_MAX
 #define HL_NO_MARK UINT64_C(255) /* what no mark's field ever holds */
 
 /* hl_wire_writer.tracker_hot */
 enum {
     HL_HOT_STATE, /* address of the variable that holds the thread's PyThreadState; 0: nothing is set up yet */
-    HL_HOT_TOP,   /* hl_frame of the innermost remembered frame; 0: none */
+    HL_HOT_TOP,   /* hl_python_frame of the innermost remembered frame; 0: none */
     HL_HOT_MARK,  /* what a marked frame has in its mark's field; an impossible value where marks do not count */
     HL_HOT_ORDER, /* the writer's order word at the last walk that compared code objects' versions */
 };
 
 /* hl_writer_private.python */
 typedef struct hl_remembered {
-    hl_frame *frames; /* [0] is the outermost */
-    uint32_t depth;   /* frames that are valid, whatever HL_HOT_TOP says; 0 while they change */
+    hl_python_frame *frames; /* [0] is the outermost */
+    uint32_t depth;          /* frames that are valid, whatever HL_HOT_TOP says; 0 while they change */
     uint32_t room;
     char *cut;     /* what the outermost remembered frame was called by; NULL: it is the outermost of all */
     char *own;     /* this thread's state, where the current state is a global variable */
@@ -64,9 +64,9 @@ typedef struct hl_remembered {
                          a walk that leaves it as it was: all. For native.c */
     uint32_t walks; /* native.c's */
     uint64_t spare[2];
-    hl_frame inline_frames[];
+    hl_python_frame inline_frames[];
 } hl_remembered;
-enum { HL_INLINE_FRAMES = (HL_WRITER_PYTHON_BYTES - sizeof(hl_remembered)) / sizeof(hl_frame) };
+enum { HL_INLINE_FRAMES = (HL_WRITER_PYTHON_BYTES - sizeof(hl_remembered)) / sizeof(hl_python_frame) };
 
 static HL_ALWAYS hl_remembered *hl_remembered_of(hl_wire_writer *w)
 {
@@ -134,7 +134,7 @@ uint64_t hl_python_cut_node(void);
 /* python_announce.c: tells the collector of the nodes of frames[..at] that it may not know. */
 void hl_python_announce(hl_wire_writer *w, uint32_t at);
 /* A frame's code object, and a node for it; and the node of what was cut. False: recording has ended. */
-bool hl_python_announce_frame(hl_wire_writer *w, const hl_frame *r, uint64_t node, uint64_t parent);
+bool hl_python_announce_frame(hl_wire_writer *w, const hl_python_frame *r, uint64_t node, uint64_t parent);
 bool hl_python_announce_cut(hl_wire_writer *w);
 /* A str (2.7: also bytes) as UTF-8, cut where there is no room for a whole character. Returns the bytes. */
 uint32_t hl_python_text(const char *object, char *to, uint32_t room);

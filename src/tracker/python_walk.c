@@ -78,13 +78,13 @@ static bool grow(hl_wire_writer *w, hl_remembered *memory, uint32_t kept, uint32
         atomic_fetch_sub(&hl_python.frames_mapped, room);
         return false;
     }
-    hl_frame *frames = hl_os_pages(room * sizeof *frames);
+    hl_python_frame *frames = hl_os_pages(room * sizeof *frames);
     if (!frames) {
         atomic_fetch_sub(&hl_python.frames_mapped, room);
         return false;
     }
     memcpy(frames, memory->frames, kept * sizeof *frames);
-    hl_frame *old = memory->frames;
+    hl_python_frame *old = memory->frames;
     uint32_t old_room = memory->room;
     /* A handler that jumps out between these stores loses at most a mapping. */
     memory->room = old_room < room ? old_room : room;

@@ -70,26 +70,26 @@ static HL_ALWAYS void hl_walk_set_mark(char *frame, uint64_t mark, const hl_layo
 }
 
 /* Whether a remembered frame, reached by the walk, carries the mark. */
-static HL_ALWAYS bool hl_walk_is_marked(const hl_frame *r, uint64_t mark, const hl_layout L)
+static HL_ALWAYS bool hl_walk_is_marked(const hl_python_frame *r, uint64_t mark, const hl_layout L)
 {
     return hl_walk_marked(r->address, mark, L) && r->version != HL_SHIM;
 }
 
 /* Whether a frame still stands where it stood. A pointer to an instruction implies the code object; f_lasti does not. */
-static HL_ALWAYS bool hl_walk_stands(const hl_frame *r, const char *frame, const hl_layout L)
+static HL_ALWAYS bool hl_walk_stands(const hl_python_frame *r, const char *frame, const hl_layout L)
 {
     return hl_walk_instruction(frame, L) == r->instruction &&
            (L.form == HL_AT_POINTER || hl_walk_code(frame, L) == r->code);
 }
 
-static HL_ALWAYS bool hl_walk_same_code(const hl_frame *r, const hl_layout L)
+static HL_ALWAYS bool hl_walk_same_code(const hl_python_frame *r, const hl_layout L)
 {
     char *code = hl_walk_code(r->address, L);
     return code == r->code && (r->version == HL_SHIM || hl_walk_version(code, L) == r->version);
 }
 
 /* The instruction's identity in a node: equal for equal (code, instruction) only. */
-static HL_ALWAYS uint64_t hl_walk_identity(const hl_frame *r, const hl_layout L)
+static HL_ALWAYS uint64_t hl_walk_identity(const hl_python_frame *r, const hl_layout L)
 {
     if (L.form != HL_AT_POINTER)
         return (uint64_t)r->code + r->instruction * UINT64_C(0xd6e8feb86659fd93);
@@ -102,14 +102,14 @@ static HL_ALWAYS uint32_t hl_walk_copy(const char *frame, const hl_layout L)
 }
 
 /* Whether a frame has begun: before that (cells and generators are being made) its caller is charged. */
-static HL_ALWAYS bool hl_walk_counts(const hl_frame *r, const hl_layout L)
+static HL_ALWAYS bool hl_walk_counts(const hl_python_frame *r, const hl_layout L)
 {
     uint64_t instruction = L.tlbc ? r->instruction + (uint64_t)r->to_shared : r->instruction;
     return L.form != HL_AT_POINTER || HL_LIKELY(instruction - (uint64_t)r->code >= r->first);
 }
 
 /* What is constant for a code object, and for its copy. */
-static HL_ALWAYS void hl_walk_learn_code(hl_frame *r, char *code, uint32_t version, const hl_layout L)
+static HL_ALWAYS void hl_walk_learn_code(hl_python_frame *r, char *code, uint32_t version, const hl_layout L)
 {
     r->code = code;
     r->version = version;
@@ -127,7 +127,7 @@ static HL_ALWAYS void hl_walk_learn_code(hl_frame *r, char *code, uint32_t versi
 }
 
 /* Whether a frame is the first of its evaluation loop: a C function, which runs Python calls itself since 3.11. */
-static HL_ALWAYS bool hl_walk_enters_loop(const hl_remembered *memory, const hl_frame *r, const hl_layout L)
+static HL_ALWAYS bool hl_walk_enters_loop(const hl_remembered *memory, const hl_python_frame *r, const hl_layout L)
 {
     if (L.loop_form == HL_LOOP_EACH || r == memory->frames)
         return true;
@@ -138,7 +138,7 @@ static HL_ALWAYS bool hl_walk_enters_loop(const hl_remembered *memory, const hl_
 static HL_ALWAYS void hl_walk_refresh(hl_remembered *memory, uint32_t from, uint32_t depth, uint64_t mark,
                                       const hl_layout L)
 {
-    hl_frame *r = &memory->frames[from], *end = &memory->frames[depth];
+    hl_python_frame *r = &memory->frames[from], *end = &memory->frames[depth];
     uint64_t parent = from                               ? r[-1].node
                       : HL_UNLIKELY(memory->cut != NULL) ? hl_python_cut_node()
                                                          : hl_tracker.live.root;
@@ -173,7 +173,7 @@ static HL_ALWAYS uint64_t hl_walk_done(hl_wire_writer *w, hl_remembered *memory,
     if (HL_UNLIKELY(!hl_node_is_known(node)))
         hl_python_announce(w, depth - 1);
     atomic_signal_fence(memory_order_seq_cst);
-    hl_frame *top = &memory->frames[depth - 1];
+    hl_python_frame *top = &memory->frames[depth - 1];
     w->tracker_hot[HL_HOT_TOP] = top->version != HL_SHIM ? (uint64_t)top : 0; /* so the commonest walk need not ask */
     if (strict)
         w->tracker_hot[HL_HOT_ORDER] = hl_python.compare_always ? ~UINT64_C(0) : w->order_seen;
@@ -184,14 +184,14 @@ static HL_ALWAYS uint64_t hl_walk_done(hl_wire_writer *w, hl_remembered *memory,
 static HL_ALWAYS uint64_t hl_walk_rest_of(hl_wire_writer *w, char *leaf, bool strict, uint64_t mark, const hl_layout L)
 {
     hl_remembered *memory = hl_remembered_of(w);
-    hl_frame *r = memory->frames;
+    hl_python_frame *r = memory->frames;
     int64_t j = (int64_t)memory->depth - 1;
     w->tracker_hot[HL_HOT_TOP] = 0;
 
     /* The same activation at another instruction: nothing outside it can have changed. */
     if (L.mark_form != HL_MARK_NONE && j >= 0 && leaf == r[j].address && hl_walk_is_marked(&r[j], mark, L) &&
         (!L.tlbc || r[j].copy == hl_walk_copy(leaf, L))) {
-        hl_frame *top = &r[j];
+        hl_python_frame *top = &r[j];
         memory->depth = 0;
         atomic_signal_fence(memory_order_seq_cst);
         top->instruction = hl_walk_instruction(leaf, L);
@@ -268,8 +268,8 @@ all:
 static HL_ALWAYS uint64_t hl_walk_compare(hl_wire_writer *w, char *leaf, bool strict, uint64_t mark, hl_walk_rest *rest,
                                           const hl_layout L)
 {
-    hl_frame *top = (hl_frame *)w->tracker_hot[HL_HOT_TOP], *first = hl_remembered_of(w)->frames;
-    for (hl_frame *r = top;;) {
+    hl_python_frame *top = (hl_python_frame *)w->tracker_hot[HL_HOT_TOP], *first = hl_remembered_of(w)->frames;
+    for (hl_python_frame *r = top;;) {
         if (HL_UNLIKELY(strict) && !hl_walk_same_code(r, L))
             return rest(w, leaf, strict, mark);
         char *previous = HL_AT(char *, r->address, L.previous);
@@ -305,7 +305,7 @@ static HL_ALWAYS uint64_t hl_walk_from_state(hl_wire_writer *w, bool epoch_chang
     if (HL_UNLIKELY(!leaf))
         return hl_tracker.live.root;
 
-    hl_frame *top = (hl_frame *)w->tracker_hot[HL_HOT_TOP];
+    hl_python_frame *top = (hl_python_frame *)w->tracker_hot[HL_HOT_TOP];
     uint64_t mark = w->tracker_hot[HL_HOT_MARK];
     bool strict = epoch_changed | (w->order_seen != w->tracker_hot[HL_HOT_ORDER]);
     if (L.mark_form != HL_MARK_NONE && HL_UNLIKELY(HL_AT(char *, state, L.tracefunc) != NULL))
