@@ -8,6 +8,9 @@ what is corrected and what is missing. This file needs nothing but the standard 
 heapline command carries it along and gives it to the Python of `heapline mprof run`.
 """
 
+# Untyped, as what it stands in for: callers pass and replace whatever that takes.
+# mypy: ignore-errors
+
 import builtins
 import dis
 import functools

@@ -3,6 +3,9 @@
 The heapline command carries this file along, for `heapline install-shims` and for pictures by matplotlib.
 """
 
+# Untyped, as what it stands in for: callers pass and replace whatever that takes.
+# mypy: ignore-errors
+
 import glob
 import math
 import os
