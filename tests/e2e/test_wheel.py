@@ -108,6 +108,21 @@ def test_the_package_finds_what_was_installed_with_it(environment, tmp_path):
     assert profile.allocated().bytes >= 3_000_017
 
 
+def test_the_installed_package_reads_profiles(environment, tmp_path):
+    """With the command that was installed with it, and no other on PATH."""
+    profile = Heapline(environment / "bin" / "heapline", tmp_path).run(PROGRAM)
+    program = (
+        "import heapline, sys; print(heapline.open(sys.argv[1]).lines('kept').total.peak_bytes, heapline.binary())"
+    )
+    finished = subprocess.run(
+        [environment / "bin" / "python", "-I", "-c", program, profile.path],
+        capture_output=True,
+        text=True,
+        env={"PATH": "/nowhere"},
+    )
+    assert finished.stdout == f"{profile.stats()['peak_bytes']} {environment / 'bin' / 'heapline'}\n", finished.stderr
+
+
 @pytest.mark.parametrize("name", ["3.8", "3.13", "3.14"])
 def test_it_records_a_python_that_has_no_heapline(environment, tmp_path, name):
     if name not in all_pythons():
