@@ -73,12 +73,12 @@ def test_memory_usage_of_a_function(run):
     (samples, returned), plain, highest, (high, _), stamped, short = got
     assert returned == 100 * MIB
     for one in (samples, plain):
-        assert 4 <= len(one) <= 8  # before, every 0.1 s, after
+        assert 4 <= len(one) <= 80  # before, every 0.1 s, after: 5, and more on a busy machine
         assert 49 < max(one) - one[0] < 53 and abs(one[-1] - one[0]) < 3
     assert abs(highest - max(plain)) < 2 and abs(high - highest) < 2
     times = [when for _, when in stamped]
-    assert times == sorted(times) and 0.3 < times[-1] - times[0] < 1.5 and len(stamped) > len(plain)
-    assert len(short) <= 3
+    assert times == sorted(times) and 0.3 < times[-1] - times[0] < 10 and len(stamped) >= 5
+    assert 1 <= len(short) <= 3
 
 
 @MODERN
