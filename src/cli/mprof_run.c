@@ -20,8 +20,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -324,7 +324,7 @@ static const char bootstrap[] =
 
 static int module_descriptor(void)
 {
-    int fd = memfd_create("memory_profiler.py", 0);
+    int fd = (int)syscall(SYS_memfd_create, "memory_profiler.py", 0); /* as a function since glibc 2.27 */
     size_t bytes = strlen(hl_memory_profiler_py);
     if (fd >= 0 && (write(fd, hl_memory_profiler_py, bytes) != (ssize_t)bytes || lseek(fd, 0, SEEK_SET) != 0)) {
         close(fd);
