@@ -7,7 +7,8 @@ set -euo pipefail
 packages=(gcc libc6-dev make cmake ninja-build libsqlite3-dev zlib1g-dev libdw-dev libiberty-dev libcmocka-dev python3 python3-venv)
 commands=(gcc cmake ninja python3)
 if [ "${1:-}" = test ]; then
-    packages+=(clang clang-tidy libclang-rt-dev g++ binutils dwz debuginfod util-linux procps musl-tools libc6-dev-i386)
+    packages+=(clang clang-tidy libclang-rt-dev g++ binutils dwz debuginfod util-linux procps musl-tools libc6-dev-i386
+        heaptrack zstd libjemalloc-dev libgoogle-perftools-dev libmimalloc-dev)
     commands+=(clang clang-tidy readelf unshare)
 fi
 
@@ -43,10 +44,10 @@ install() { "${become[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y
 say "installing ${missing[*]}"
 if ! install "${missing[@]}"; then
     "${become[@]}" apt-get update >"$log" 2>&1 || true
-    # The first is a part of clang itself in older suites; the others are only there for some processors.
+    # The first is a part of clang itself in older suites; the others are not there for every processor or suite.
     known=()
     for package in "${missing[@]}"; do
-        case $package in libclang-rt-dev | libc6-dev-i386 | musl-tools) ;; *) known+=("$package"); continue ;; esac
+        case $package in libclang-rt-dev | libc6-dev-i386 | musl-tools | heaptrack | lib*alloc-dev | libgoogle-perftools-dev) ;; *) known+=("$package"); continue ;; esac
         if apt-cache show "$package" >/dev/null 2>&1; then known+=("$package"); fi
     done
     [ ${#known[@]} = 0 ] || install "${known[@]}" || { tail -15 "$log" >&2; say "apt-get could not install ${known[*]}"; exit 1; }

@@ -41,7 +41,9 @@ void free_aligned_sized(void *p, size_t alignment, size_t bytes);
 void cfree(void *p);
 pid_t _Fork(void); // NOLINT(readability-redundant-declaration)
 
+// clang-format off
 #define HOOK(name) {#name, (void *)(name), HL_PATCH_ALL}
+// clang-format on
 static const struct {
     const char *name;
     void *function;

@@ -674,7 +674,7 @@ def busy(n):
         t = threading.Thread(target=lambda: bytearray(5000)) if done % 50 == 0 else None
         if t: t.start(); t.join()
         done += 1
-all_threads = [threading.Thread(target=busy, args=(i,)) for i in range(threads)]
+all_threads = [threading.Thread(target=busy, args=(i,), daemon=True) for i in range(threads)]
 for t in all_threads: t.start()
 def mapped():
     return sum(1 for line in open("/proc/self/maps") if "memfd:heapline" in line)
