@@ -228,10 +228,10 @@ rounds()
 plain = rounds()
 with heapline.track('inside.heapline', python_objects=False):
     recorded = rounds()
-print((recorded - plain) / 600)
+print(recorded / plain)
 """
     profile = run(heapline, program)
-    assert float(profile.stdout) < 0.0005
+    assert float(profile.stdout) < 20  # of CPU time; hundreds when all is looked through each time
 
 
 def test_a_name_is_searched_in_the_callers_folders(heapline, tmp_path):

@@ -133,7 +133,7 @@ def test_the_sampler_is_none_of_the_children_and_forks_do_not_hold_it(run):
             time.sleep(0.3)
         def forks():
             if os.fork() == 0:
-                time.sleep(3)
+                time.sleep(60)
                 os._exit(0)
             time.sleep(0.2)
         began = time.time()
@@ -145,7 +145,7 @@ def test_the_sampler_is_none_of_the_children_and_forks_do_not_hold_it(run):
     alone, with_children, series, seconds = got
     assert abs(max(with_children) - max(alone)) < 3
     assert len(series[0]) == 1 and max(map(len, series)) == 2
-    assert seconds < 2.5
+    assert seconds < 30  # the child, which sleeps for 60 s, is not waited for
 
 
 @MODERN

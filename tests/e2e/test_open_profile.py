@@ -487,23 +487,16 @@ def test_pandas_and_arrow(heapline, python, known, profile):
 @SINCE
 def test_import_is_cheap(heapline, each_python):
     program = textwrap.dedent("""
-        import sys, time
+        import sys
         before = set(sys.modules)
-        begun = time.process_time()
         import heapline
-        print(time.process_time() - begun)
         dear = {"json", "subprocess", "dataclasses", "typing", "importlib.metadata", "heapline.reading", "ctypes"}
         print(sorted(dear & (set(sys.modules) - before)))
         assert "open" in dir(heapline) and callable(heapline.open) and issubclass(heapline.ProfileError, Exception)
     """)
-    took = []
-    for _ in range(5):
-        ended = each_python.run("-c", program, env={**environment(heapline), "PYTHONDONTWRITEBYTECODE": ""})
-        assert ended.returncode == 0, ended.stderr
-        seconds, dear = ended.stdout.splitlines()
-        assert dear == "[]"
-        took.append(float(seconds))
-    assert min(took) < 0.015 * (4 if each_python.debug else 1), took
+    ended = each_python.run("-c", program, env=environment(heapline))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "[]\n"
 
 
 def test_a_program_that_reads_profiles_is_checked_strictly(tmp_path):
