@@ -117,14 +117,14 @@ static int by_pid(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Every process, by pid. The number or -errno. */
+/* Every process, by pid. The number, at least 1, or -errno. */
 static ssize_t list_all(listed **all)
 {
+    *all = NULL;
     DIR *folder = opendir("/proc");
     if (folder == NULL)
         return -errno;
     size_t n = 0, room = 0;
-    *all = NULL;
     for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
         listed one;
         if (!isdigit((unsigned char)entry->d_name[0]) || !list_one((pid_t)atol(entry->d_name), &one))
@@ -141,13 +141,15 @@ static ssize_t list_all(listed **all)
         (*all)[n++] = one;
     }
     closedir(folder);
+    if (*all == NULL)
+        return -ENOENT;
     qsort(*all, n, sizeof **all, by_pid);
     return (ssize_t)n;
 }
 
 int hl_descendants_of(pid_t pid, pid_t **pids)
 {
-    listed *all, key = {.pid = pid};
+    listed *all = NULL, key = {.pid = pid};
     *pids = NULL;
     ssize_t n = list_all(&all);
     if (n < 0)
@@ -183,10 +185,10 @@ int hl_descendants_of(pid_t pid, pid_t **pids)
 
 pid_t hl_process_named(const char *part)
 {
-    listed *all;
+    listed *all = NULL;
     ssize_t n = list_all(&all);
     pid_t found = 0;
-    for (ssize_t i = 0; i < n && found == 0; i++) {
+    for (ssize_t i = 0; all != NULL && i < n && found == 0; i++) {
         char name[64];
         ssize_t letters = all[i].pid != getpid() ? read_of(all[i].pid, "comm", name, sizeof name) : 0;
         if (letters > 0) {
@@ -195,8 +197,7 @@ pid_t hl_process_named(const char *part)
                 found = all[i].pid;
         }
     }
-    if (n >= 0)
-        free(all);
+    free(all);
     return found;
 }
 

@@ -549,7 +549,8 @@ static int write_json(hl_report *r, lines *l, const hl_ranked *files, uint32_t n
             else
                 hl_json_null(&json, "source");
             if (r->name_count)
-                hl_json_bool(&json, "named", at->line >= 0 && at->line <= named.last && named.flag[at->line]);
+                hl_json_bool(&json, "named",
+                             named.flag && at->line >= 0 && at->line <= named.last && named.flag[at->line]);
             hl_json_end(&json);
         }
         free(named.flag);

@@ -177,8 +177,10 @@ static int fill_function(loader *l, sqlite3_stmt *row, void *into, uint32_t inde
     if (!function->name)
         return -ENOMEM;
     /* "[generated code]" and "(outer frames, cut)" are in no file: the format wants one, which has their name or ours. */
-    const char *path = function->file == HL_NO_ROW ? "" : l->model->files.row[function->file].path;
-    if (strcmp(path, "<heapline>") == 0 || ((*path == '[' || *path == '(') && strcmp(path, function->name) == 0))
+    const hl_model_file *files = l->model->files.row;
+    const char *path = function->file == HL_NO_ROW || !files ? "" : files[function->file].path;
+    bool is_made_up = path && (*path == '[' || *path == '(') && strcmp(path, function->name) == 0;
+    if (is_made_up || (path && strcmp(path, "<heapline>") == 0))
         function->file = HL_NO_ROW;
     return 0;
 }

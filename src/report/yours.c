@@ -171,14 +171,12 @@ int hl_charge_stacks(loader *l)
         error = stack->leaf == HL_NO_ROW ? -ENOMEM : 0;
         if (is_yours(m, stack, outermost[i]))
             stack->yours = stack->leaf;
-        else if (!is_outermost(m, stack))
+        else if (!is_outermost(m, stack) ||
+                 (stack->kind == HL_STACK_DEEPER && m->native_only && parent->kind == HL_STACK_NATIVE))
             stack->yours = parent->yours;
         else if (stack->kind == HL_STACK_NATIVE)
             stack->yours = native_site(m, stack);
-        else if (stack->kind == HL_STACK_DEEPER && m->native_only && parent->kind == HL_STACK_NATIVE)
-            stack->yours = parent->yours;
-        else if (stack->kind ==
-                 HL_STACK_DEEPER) /* whether Python was on these is forgotten: no line of C's is theirs */
+        else if (stack->kind == HL_STACK_DEEPER) /* was Python on these? That is forgotten: no line of C's is theirs */
             error = (stack->yours = nowhere(l)) == HL_NO_ROW ? -ENOMEM : 0;
         else
             stack->yours = outermost[i] && is_startup(outermost[i]) ? HL_SITE_STARTUP : stack->leaf;

@@ -166,7 +166,7 @@ static void *symbol(void *handle, const char *name)
     /* The message must not stay for the program to find. dlerror would translate it first, under libc's lock of locales, which
      * the caller of a program's first malloc may hold (newlocale in a constructor). A search that finds frees it, too. */
     if (!found)
-        dlsym(RTLD_DEFAULT, "malloc");
+        (void)dlsym(RTLD_DEFAULT, "malloc");
     return found;
 }
 

@@ -37,8 +37,8 @@ static inline bool hl_arch_is_behind_call(uint64_t address)
 static inline bool hl_arch_is_sigreturn(uint64_t pc)
 {
     const void *p = (const void *)pc;
-    return memcmp(p, "\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05", 9) == 0 ||
-           memcmp(p, "\xb8\x0f\x00\x00\x00\x0f\x05", 7) == 0;
+    return p && (memcmp(p, "\x48\xc7\xc0\x0f\x00\x00\x00\x0f\x05", 9) == 0 ||
+                 memcmp(p, "\xb8\x0f\x00\x00\x00\x0f\x05", 7) == 0);
 }
 
 /* The kernel's struct rt_sigframe: the handler's return address, which has been taken off, then the context. */
