@@ -196,6 +196,9 @@ static int unknown(parser *p)
     const char *meant = p->shown[1] == '-' ? hl_suggest(p->shown + 2, names) : NULL;
     if (meant != NULL)
         return hl_options_mistake(p->syntax, "%s: no such option, did you mean --%s?", p->shown, meant);
+    const char *others = p->syntax->others_letters;
+    if (others != NULL && p->shown[1] != '-' && strchr(others, p->shown[1]) != NULL)
+        return hl_options_mistake(p->syntax, "%s: no such option; %s", p->shown, p->syntax->others_place);
     return hl_options_mistake(p->syntax, "%s: no such option", p->shown);
 }
 

@@ -65,7 +65,9 @@ typedef struct hl_syntax {
     const char *description; /* paragraphs below it, wrapped by hand at 80; null: none */
     const hl_option *options;
     bool operands_end_options;
-    int usage_status; /* exit status of a mistake; 0: HL_EXIT_USAGE */
+    const char *others_letters; /* options of a program that is started, which come behind its name; null: none */
+    const char *others_place;   /* what is said to whoever gives one here */
+    int usage_status;           /* exit status of a mistake; 0: HL_EXIT_USAGE */
 } hl_syntax;
 
 /* Parses argv[1 ..], sets fields of `into`, moves the operands to argv[0 ..], sets *argc to their number. Returns -1 to go

@@ -77,6 +77,8 @@ static const hl_syntax syntax = {
                    "127 when it could not be started.",
     .options = options,
     .operands_end_options = true,
+    .others_letters = "XWIEOsSuBbdiPx",
+    .others_place = "those of the interpreter come behind it: heapline run -- python -X dev app.py",
     .usage_status = HL_EXIT_OURS,
 };
 

@@ -545,3 +545,12 @@ def test_help_and_version(heapline):
     assert (heapline("rnu").exit, heapline().exit) == (2, 2)
     assert "did you mean run?" in heapline("rnu").stderr
     assert "heapline run app.py" in heapline("app.py").stderr
+
+
+@pytest.mark.parametrize("option", ["-X", "-I", "-W"])
+def test_options_of_the_interpreter_have_a_place(heapline, option):
+    refused = heapline("run", option, "dev", "app.py")
+    assert refused.exit == 125
+    assert (
+        f"{option}: no such option; those of the interpreter come behind it: heapline run -- python" in refused.stderr
+    )
