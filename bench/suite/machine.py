@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 
@@ -85,4 +86,4 @@ def command_line():
     words = ["python", "bench/run.py"]
     for word in sys.argv[1:]:
         words.append("/".join(word.split("/")[-3:]) if word.startswith("/") else word)
-    return " ".join(words)
+    return shlex.join(words)

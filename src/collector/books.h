@@ -256,7 +256,6 @@ typedef struct hl_books {
     uint64_t words, broken_writers, reclaimed;
     uint64_t watched_until_ns; /* answers.c */
     uint32_t checkpoint_seen, checkpoint_passes;
-    bool marks_noted; /* that there were too many */
 } hl_books;
 
 void hl_books_init(hl_books *books, hl_session *session, uint32_t tick_ms);

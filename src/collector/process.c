@@ -53,9 +53,7 @@ void hl_books_mark(hl_books *books, uint32_t process, const char *kind, const ch
     enum { MOST_MARKS = 100000 };
     if (books->mark_count >= MOST_MARKS) {
         static const char text[] = "there were more than 100,000 marks: the later ones are not kept";
-        if (!books->marks_noted)
-            hl_books_note(books, process, text, sizeof text - 1);
-        books->marks_noted = true;
+        hl_books_note(books, 0, text, sizeof text - 1); /* once */
         return;
     }
     if (books->mark_count == books->mark_room) {

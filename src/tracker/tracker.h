@@ -220,8 +220,8 @@ void hl_environment_clean_preload(const char *library);
 
 /* real.c: fills hl_tracker.real. */
 void hl_real_find(void);
-/* dlsym for the tracker's own use: what it allocates (a message, when there is no such symbol) is not the program's. It
- * replaces the message that the program's next dlerror gives, so it is for the time before main. */
+/* dlsym for the tracker's own use: what it allocates is not the program's, and it leaves no message of its own for dlerror. One
+ * that the program has not fetched yet is lost, so it is for the time before main. */
 void *hl_real_symbol(void *handle, const char *name);
 /* What the program's calls of `name` reach but for our hook; NULL: nothing. */
 void *hl_real_next(const char *name);

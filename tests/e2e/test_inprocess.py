@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 
 import pytest
 from pythons import ROOT, all_pythons
@@ -761,35 +760,3 @@ def test_begun_and_ended_many_times_under_load(heapline):
 def test_begun_and_ended_under_load(heapline, each_python):
     profile = run(heapline, BUSY, python=each_python, args=["6", "4"], timeout=300)
     assert profile.allocated(line=KEPT, callees=True).bytes >= 1_000_000
-
-
-# ------------------------------------------------------------------------------------------------------- the package
-
-
-def test_import_loads_little(heapline):
-    """Nothing is loaded that most programs do not need, so it takes some 5 ms (python -X importtime tells)."""
-    program = """
-import sys
-before = set(sys.modules)
-import heapline
-print(*sorted(set(sys.modules) - before))
-"""
-    finished = heapline.plain(program, env=environment(heapline))
-    assert finished.exit == 0, finished
-    loaded = set(finished.stdout.split())
-    assert "heapline" in loaded
-    assert not {"ctypes", "typing", "re", "importlib.metadata", "threading", "shutil"} & loaded
-
-
-def test_types(heapline):
-    mypy = [sys.executable, "-m", "mypy"]
-    if subprocess.run([*mypy, "--version"], capture_output=True).returncode:
-        pytest.skip("mypy is not installed")
-    names = ("__init__", "__main__", "_binary", "_tracker", "_recording", "_live")
-    files = [str(ROOT / "python" / "heapline" / f"{name}.py") for name in names]
-    done = subprocess.run(
-        [*mypy, "--strict", "--follow-imports=silent", "--cache-dir", str(heapline.folder / "mypy"), *files],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout

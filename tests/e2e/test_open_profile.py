@@ -490,7 +490,8 @@ def test_import_is_cheap(heapline, each_python):
         import sys
         before = set(sys.modules)
         import heapline
-        dear = {"json", "subprocess", "dataclasses", "typing", "importlib.metadata", "heapline.reading", "ctypes"}
+        dear = {"json", "subprocess", "dataclasses", "typing", "importlib.metadata", "heapline.reading", "ctypes", "re",
+                "threading", "shutil"}
         print(sorted(dear & (set(sys.modules) - before)))
         assert "open" in dir(heapline) and callable(heapline.open) and issubclass(heapline.ProfileError, Exception)
     """)

@@ -482,6 +482,12 @@ def small_cgroup():
 LIMIT = 120 << 20
 
 
+def run_within(heapline, python, cgroup, **options):
+    """Records program.py as x.heapline, with all of it in the cgroup."""
+    within = ["sh", "-c", f'echo $$ > {cgroup}/cgroup.procs; exec "$@"', "sh"]
+    return heapline("run", "-o", "x.heapline", "--python", python.path, "program.py", prefix=within, **options)
+
+
 def test_out_of_memory_names_the_limit_and_what_held_it(heapline, python, small_cgroup):
     (heapline.folder / "program.py").write_text("""
 def load():
@@ -490,15 +496,7 @@ def load():
         kept.append(b"x" * 1_000_000)
 load()
 """)
-    run = heapline(
-        "run",
-        "-o",
-        "x.heapline",
-        "--python",
-        python.path,
-        "program.py",
-        prefix=["sh", "-c", f'echo $$ > {small_cgroup}/cgroup.procs; exec "$@"', "sh"],
-    )
+    run = run_within(heapline, python, small_cgroup)
     profile = heapline.profile(heapline.folder / "x.heapline")
     assert run.exit == -signal.SIGKILL, run
     assert adds_up(profile)["live"] > 60_000_000
@@ -530,16 +528,7 @@ child(load)
 child(lambda: os.kill(os.getpid(), signal.SIGKILL))
 os.kill(os.getpid(), signal.SIGKILL)
 """)
-    run = heapline(
-        "run",
-        "-o",
-        "x.heapline",
-        "--python",
-        python.path,
-        "program.py",
-        prefix=["sh", "-c", f'echo $$ > {small_cgroup}/cgroup.procs; exec "$@"', "sh"],
-        env={"PYTHONUNBUFFERED": "1"},
-    )
+    run = run_within(heapline, python, small_cgroup, env={"PYTHONUNBUFFERED": "1"})
     assert run.exit == -signal.SIGKILL and "out of memory" not in run.stderr, run
     hungry, _ = run.stdout.split()
     stats = heapline("stats", "x.heapline", env={"COLUMNS": "200"}).stdout
