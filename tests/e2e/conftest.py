@@ -12,6 +12,7 @@ test_everywhere(heapline, each_python)
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -33,6 +34,10 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # A shell starts what it puts into the background with SIGINT ignored, and that is inherited: the programs of tests would have
+    # no KeyboardInterrupt. What is handled here is the default again in what is executed.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "long: takes minutes; runs only with --long")
     config.addinivalue_line(
         "markers", "pythons(*ids, since=, before=, kinds=): which interpreters `each_python` stands for"
