@@ -552,7 +552,8 @@ def test_lines_by_tracemalloc_and_with_children(run):
         """)
     traced, with_child = tables(done.stdout)
     assert row(traced, "@profile")[0] < 1 and row(traced, "a = bytearray")[1] == pytest.approx(3, abs=0.1)
-    assert sum(row(with_child, text)[1] for text in ("os.fork()", "os.read")) > 40
+    born = ("os.fork()", "if pid == 0", "os.read")  # it may come to its memory during any of these
+    assert sum(row(with_child, text)[1] for text in born) > 40
     assert row(with_child, "os.read")[0] - row(with_child, "os.waitpid")[0] > -1
     assert sum(row(with_child, text)[1] for text in ("os.kill", "os.waitpid")) < -40
 
