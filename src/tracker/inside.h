@@ -45,6 +45,15 @@ void heapline_mark(int kind, const char *name, size_t bytes);
 void *heapline_numbers(int which);
 /* Waits until all that the calling thread has done is in these numbers. -ESRCH: nothing is recorded; -ETIMEDOUT. */
 int heapline_sync(uint32_t limit_ms);
+/* Functions whose lines are profiled ("lines" in wire.h), with the GIL held. `code` is a code object of the running
+ * interpreter, which is kept; `name` the qualified name by which reports call the function. It is remembered whether or not
+ * something is recorded now, and its lines are profiled whenever something is, in forked children too. Adding it again only
+ * changes the flags (hl_lines_flags). 0; -ENOTSUP: this interpreter cannot be asked (heapline_lines_reason says why). */
+int heapline_lines_add(void *code, const char *name, size_t bytes, int flags);
+/* From now on its lines are not profiled any more; what was counted stays. -ENOENT: it was not added. */
+int heapline_lines_remove(void *code);
+void heapline_lines_reason(char *to, size_t room);
+
 /* Waits until the profile on disk holds all that the calling thread has done. The same, or why it cannot be written. */
 int heapline_checkpoint(uint32_t limit_ms);
 

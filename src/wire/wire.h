@@ -38,7 +38,7 @@
 #include <stdint.h>
 
 enum {
-    HL_WIRE_VERSION = 4,
+    HL_WIRE_VERSION = 5,
     HL_MAX_PROCESSES = 1024, /* alive at the same time; slots are used again */
     HL_MAX_WRITERS = 4096,   /* threads and lanes alive at the same time, of all processes */
     HL_WRITER_BYTES = 2048,
@@ -124,6 +124,12 @@ typedef enum hl_word_kind {
     HL_WORD_WAITED, /* payload: pid; then: wait status as of waitpid: this process reaped a child */
     /* payload: hl_mark_kind << 32 | bytes; then the bytes of its name, padded to a word. In the order of events. */
     HL_WORD_MARK,
+
+    /* Lines of profiled functions ("lines", below). */
+    HL_WORD_LINE, /* payload: depth << 32 | line id + 1: the thread's stack of lines is cut to `depth` (16 bits) entries;
+                      then, unless the low half is 0, that line is entered */
+    HL_WORD_LINES, /* payload: address of a code object; then: its version << 32 | first line id,
+                      hl_lines_flags << 48 | count << 32 | first line number, bytes, and the function's qualified name, padded */
     HL_WORD_KINDS,
 } hl_word_kind;
 
@@ -231,7 +237,9 @@ typedef struct hl_session {
     char preload[1024]; /* path of libheapline.so, for LD_PRELOAD of children */
     uint8_t root_any;   /* root_pid is recorded whatever it is (`heapline run -- ./server`); else from its Python image
                                  on (`heapline run app.py`, where python3 may be a shell script that execs it) */
-    char reserved[871];
+    uint8_t line_rss;   /* resident memory after each line of `lines`, too */
+    char lines[512];    /* functions to be profiled by line from their first call on: "pkg.mod:func,app:Class.method" */
+    char reserved[358];
     uint64_t pid_namespace; /* inode of the collector's: pids of another mean nothing here; 0: not known */
 
     _Alignas(64) _Atomic uint64_t pool;      /* free chunks, a stack: tag << 32 | index + 1 of the first */
@@ -355,12 +363,39 @@ typedef struct hl_wire_chunk {
     _Atomic uint64_t next;
     _Atomic uint64_t used;
     uint32_t index;
-    _Atomic uint32_t owner; /* writer id that took it; 0 while free: chunks of a killed process are found by it */
+    _Atomic uint32_t owner; /* writer id that took it, or HL_OWNER_LINES; 0 while free: chunks of a killed process are
+                               found by it */
     uint64_t spare;
     uint64_t words[];
 } hl_wire_chunk;
 _Static_assert(sizeof(hl_wire_chunk) == 32, "chunk header");
 enum { HL_CHUNK_WORDS = (HL_CHUNK_BYTES - 32) / 8 };
+
+/* Lines: a function that is profiled line by line has an id for each of its lines, `first line id` + n for line `first line
+ * number` + n; a long one is announced in pieces of at most HL_LINES_A_PIECE lines. What is counted for them stands in chunks
+ * of the pool that hold counters instead of words: line id / HL_LINES_A_CHUNK is the chunk's index, so counters outlive a
+ * process that is killed. Such a chunk's owner is HL_OWNER_LINES | index of the process slot; the collector gives it back
+ * when that image has ended. A forked child takes chunks of its own and announces its functions anew.
+ *
+ * Each thread has a stack of lines that it is in: of each call of a profiled function that has begun and is not suspended the
+ * line at which it is. An execution of a line lasts until the call goes to another line or to the same one again, returns,
+ * raises or is suspended. The thread's ring (lane 0) says what has changed in its stack only in front of a block or mapping
+ * event, and only where it did change: an execution in which nothing happens is counted, and no word is written. What
+ * happens in a further lane or through the shared writer belongs to no line. */
+typedef struct hl_wire_line {
+    _Atomic uint64_t hits; /* executions */
+    _Atomic uint64_t
+        rss_peak; /* bytes: the highest resident memory seen at the end of an execution; 0: not looked at */
+} hl_wire_line;
+enum { HL_LINES_A_CHUNK = HL_CHUNK_WORDS / 2, HL_LINES_A_PIECE = 1024, HL_LINE_DEPTH_MOST = 4096 };
+#define HL_OWNER_LINES (UINT32_C(1) << 31)
+
+enum hl_lines_flags { HL_LINES_RSS = 1 };
+
+static inline hl_wire_line *hl_chunk_line(hl_wire_chunk *chunk, uint32_t line_id)
+{
+    return (hl_wire_line *)(void *)chunk->words + line_id % HL_LINES_A_CHUNK;
+}
 
 /* Offsets from the start of the mapping. */
 enum {
