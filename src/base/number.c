@@ -40,6 +40,14 @@ char *hl_count_text(char text[HL_NUMBER_BYTES], uint64_t count)
     return text;
 }
 
+char *hl_counted_text(char text[HL_NUMBER_BYTES], uint64_t count, const char *one)
+{
+    hl_count_text(text, count);
+    size_t n = strlen(text);
+    snprintf(text + n, HL_NUMBER_BYTES - n, " %s%s", one, count == 1 ? "" : "s");
+    return text;
+}
+
 char *hl_time_text(char text[HL_NUMBER_BYTES], uint64_t time_ns)
 {
     double ms = (double)time_ns / 1e6;

@@ -30,7 +30,7 @@ int hl_report_head(hl_report *r)
         return 0;
     hl_outf(out, "shown: %s %s", hl_size_text(size, (int64_t)r->view.total.bytes),
             hl_view_title(&r->view, title, sizeof title));
-    hl_outf(out, " in %s blocks", hl_count_text(count, r->view.total.blocks));
+    hl_outf(out, " in %s", hl_counted_text(count, r->view.total.blocks, "block"));
     if (s->pid)
         hl_outf(out, ", process %lld", (long long)s->pid);
     if (s->thread) {

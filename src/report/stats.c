@@ -141,6 +141,7 @@ static void put_fact(hl_grid *grid, const char *name, const char *format, ...)
 }
 
 #define SIZE(n) hl_size_text((char[HL_NUMBER_BYTES]){0}, (int64_t)(n))
+#define COUNTED(n, one) hl_counted_text((char[HL_NUMBER_BYTES]){0}, (uint64_t)(n), one)
 #define COUNT(n) hl_count_text((char[HL_NUMBER_BYTES]){0}, (uint64_t)(n))
 #define SHARE(part, whole) hl_share_text((char[HL_NUMBER_BYTES]){0}, (uint64_t)(part), (uint64_t)(whole))
 #define TIME(ns) hl_time_text((char[HL_NUMBER_BYTES]){0}, (uint64_t)(ns))
@@ -181,16 +182,18 @@ static void put_facts(hl_report *r, const totals *t, const rss_parts *p)
     hl_grid grid = hl_grid_begin(&r->out, columns, 2);
     grid.no_header = true;
     if (r->view.process == HL_NO_ROW && m->recordings.n && m->recorded > 1)
-        put_fact(&grid, "Heap", "peaks add up to %s in %s blocks; together at least %s at %s", SIZE(m->peak),
-                 COUNT(m->peak_blocks), SIZE(m->peak_seen), TIME(m->peak_ns));
+        put_fact(&grid, "Heap", "peaks add up to %s in %s; together at least %s at %s", SIZE(m->peak),
+                 COUNTED(m->peak_blocks, "block"), SIZE(m->peak_seen), TIME(m->peak_ns));
     else if (r->view.process == HL_NO_ROW)
-        put_fact(&grid, "Heap", "peak %s in %s blocks at %s", SIZE(m->peak), COUNT(m->peak_blocks), TIME(m->peak_ns));
+        put_fact(&grid, "Heap", "peak %s in %s at %s", SIZE(m->peak), COUNTED(m->peak_blocks, "block"),
+                 TIME(m->peak_ns));
     else
-        put_fact(&grid, "Heap", "peak %s in %s blocks at %s", SIZE(m->processes.row[r->view.process].peak),
-                 COUNT(m->processes.row[r->view.process].peak_blocks), TIME(m->processes.row[r->view.process].peak_ns));
-    put_fact(&grid, "", "%s %s in %s blocks", hl_model_end_words(m), SIZE(t->live), COUNT(t->live_blocks));
-    put_fact(&grid, "Allocated", "%s in %s allocations", SIZE(t->allocated), COUNT(t->allocations));
-    put_fact(&grid, "Freed", "%s in %s frees (%s)", SIZE(t->freed), COUNT(t->frees),
+        put_fact(&grid, "Heap", "peak %s in %s at %s", SIZE(m->processes.row[r->view.process].peak),
+                 COUNTED(m->processes.row[r->view.process].peak_blocks, "block"),
+                 TIME(m->processes.row[r->view.process].peak_ns));
+    put_fact(&grid, "", "%s %s in %s", hl_model_end_words(m), SIZE(t->live), COUNTED(t->live_blocks, "block"));
+    put_fact(&grid, "Allocated", "%s in %s", SIZE(t->allocated), COUNTED(t->allocations, "allocation"));
+    put_fact(&grid, "Freed", "%s in %s (%s)", SIZE(t->freed), COUNTED(t->frees, "free"),
              *SHARE(t->freed, t->allocated) ? SHARE(t->freed, t->allocated) : "nothing");
     put_rss(r, &grid, t, p);
     if (t->arena_peak)

@@ -414,12 +414,12 @@ static int write_lines(hl_model *m, const char *path, const hl_verdict_seen *see
     if (!error && orderly)
         error = find_trifle(m, &trifle);
     if (!trifle)
-        hl_outf(out, "\n  %s %s in %s blocks", orderly ? "not freed:" : "alive:    ", hl_size_text(size, (int64_t)live),
-                hl_count_text(count, blocks));
+        hl_outf(out, "\n  %s %s in %s", orderly ? "not freed:" : "alive:    ", hl_size_text(size, (int64_t)live),
+                hl_counted_text(count, blocks, "block"));
     if (!error && live && !trifle)
         error = put_heaviest(m, HL_AT_END, out, ", ");
-    hl_outf(out, "\n  allocated: %s in %s allocations", hl_size_text(size, (int64_t)allocated),
-            hl_count_text(count, allocations));
+    hl_outf(out, "\n  allocated: %s in %s", hl_size_text(size, (int64_t)allocated),
+            hl_counted_text(count, allocations, "allocation"));
     if (m->processes.n > 1)
         hl_outf(out, " by %u of %u processes", m->recorded, m->processes.n);
     int64_t lost = hl_model_number(m, "lost", 0);

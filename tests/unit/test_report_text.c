@@ -62,6 +62,9 @@ static void counts_have_separators(void **state)
     assert_string_equal(hl_count_text(text, 0), "0");
     assert_string_equal(hl_count_text(text, 999), "999");
     assert_string_equal(hl_count_text(text, 1234567), "1,234,567");
+    assert_string_equal(hl_counted_text(text, 1, "block"), "1 block");
+    assert_string_equal(hl_counted_text(text, 0, "block"), "0 blocks");
+    assert_string_equal(hl_counted_text(text, UINT64_MAX, "allocation"), "18,446,744,073,709,551,615 allocations");
     assert_string_equal(hl_count_text(text, UINT64_MAX), "18,446,744,073,709,551,615");
 }
 
