@@ -9,6 +9,7 @@
 
 #include "executable.h"
 #include "number.h"
+#include "profile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -234,8 +235,8 @@ static void ask_for_memory(hl_books *books, const hl_process *process)
         books->oom_scope = hl_tree_text(&books->tree, scope, (uint32_t)strlen(scope));
         return;
     }
-    int bytes = snprintf(text, sizeof text, "was killed: out of memory (%s, limit %s)", scope,
-                         hl_size_text(limit, (int64_t)limit_bytes));
+    int bytes =
+        snprintf(text, sizeof text, HL_NOTE_OOM "%s, limit %s)", scope, hl_size_text(limit, (int64_t)limit_bytes));
     hl_books_note(books, process->id, text, (size_t)bytes);
 }
 

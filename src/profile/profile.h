@@ -9,6 +9,9 @@
 
 #include "batch.h"
 
+/* How the note of a child begins that was killed for want of memory; of the program itself meta.oom_scope tells it. */
+#define HL_NOTE_OOM "was killed: out of memory ("
+
 enum { HL_PROFILE_ID = 0x48504c31 /* "HPL1" */, HL_PROFILE_VERSION = 1 };
 
 /* ------------------------------------------------------------------------------------------------------- writing */

@@ -382,6 +382,46 @@ static int find_trifle(hl_model *m, bool *trifle)
     return error;
 }
 
+/* Children that a signal ended which nobody sends to end a child in the ordinary course: the first, and how many. */
+static bool was_killed(const hl_model *m, const hl_model_process *p)
+{
+    static const int ordinary[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGALRM, SIGUSR1, SIGUSR2};
+    if (p == &m->processes.row[0] || strcmp(p->ended, "signal") != 0)
+        return false;
+    for (size_t i = 0; i < sizeof ordinary / sizeof *ordinary; i++)
+        if (p->exit_status == ordinary[i])
+            return false;
+    return true;
+}
+
+static void put_killed(const hl_model *m, hl_out *out)
+{
+    uint32_t killed = 0, first = 0;
+    for (uint32_t i = m->processes.n; i-- > 0;) {
+        if (was_killed(m, &m->processes.row[i])) {
+            killed++;
+            first = i;
+        }
+    }
+    if (!killed || m->recordings.n)
+        return;
+    const hl_model_process *p = &m->processes.row[first];
+    const char *name = hl_signal_name(p->exit_status);
+    hl_outf(out, "\n  killed:    process %lld by ", (long long)p->pid);
+    if (name)
+        hl_out_put(out, name);
+    else
+        hl_outf(out, "signal %lld", (long long)p->exit_status);
+    for (uint32_t i = 0; i < m->notes.n; i++) {
+        if (m->notes.row[i].process == first && !strncmp(m->notes.row[i].text, HL_NOTE_OOM, sizeof HL_NOTE_OOM - 1)) {
+            hl_out_put(out, ", out of memory");
+            break;
+        }
+    }
+    if (killed > 1)
+        hl_outf(out, ", and %u more", killed - 1);
+}
+
 static int write_lines(hl_model *m, const char *path, const hl_verdict_seen *seen, hl_out *out)
 {
     char size[HL_NUMBER_BYTES], count[HL_NUMBER_BYTES], time[HL_NUMBER_BYTES];
@@ -422,6 +462,7 @@ static int write_lines(hl_model *m, const char *path, const hl_verdict_seen *see
             hl_counted_text(count, allocations, "allocation"));
     if (m->processes.n > 1)
         hl_outf(out, " by %u of %u processes", m->recorded, m->processes.n);
+    put_killed(m, out);
     int64_t lost = hl_model_number(m, "lost", 0);
     if (lost > 0)
         hl_outf(out, "; %s events were not recorded", hl_count_text(count, (uint64_t)lost));

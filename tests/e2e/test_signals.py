@@ -529,8 +529,10 @@ child(lambda: os.kill(os.getpid(), signal.SIGKILL))
 os.kill(os.getpid(), signal.SIGKILL)
 """)
     run = run_within(heapline, python, small_cgroup, env={"PYTHONUNBUFFERED": "1"})
-    assert run.exit == -signal.SIGKILL and "out of memory" not in run.stderr, run
+    assert run.exit == -signal.SIGKILL, run
     hungry, _ = run.stdout.split()
+    assert "out of memory" not in run.stderr.splitlines()[0]
+    assert f"  killed:    process {hungry} by SIGKILL, out of memory, and 1 more" in run.stderr.splitlines(), run
     stats = heapline("stats", "x.heapline", env={"COLUMNS": "200"}).stdout
     noted = [line.strip() for line in stats.splitlines() if "out of memory" in line]
     assert len(noted) == 1 and noted[0].startswith(f"process {hungry}: was killed: out of memory (cgroup "), stats
