@@ -18,6 +18,7 @@
  */
 #include "inside.h"
 
+#include "lines.h"
 #include "native.h"
 #include "patch.h"
 #include "pymem.h"
@@ -195,6 +196,7 @@ HL_EXPORT int heapline_enter(void)
         return -EINVAL;
     int saved = errno;
     hl_tracker_go();
+    hl_lines_start();
     stage = ENTERED;
     errno = saved;
     return atomic_load(&hl_tracker.state) == HL_RECORDING ? (int)atomic_load(&hl_tracker.process->recording) : -EAGAIN;
@@ -220,6 +222,7 @@ HL_EXPORT int heapline_leave(void)
         return -EINVAL;
     int saved = errno;
     hl_tracker_quit();
+    hl_lines_stop();
     hl_python_leave();
     hl_python_name_known(0, NULL, 0);
     stage = LEFT;

@@ -76,6 +76,8 @@ static void leave_if(hl_wire_writer *w, bool leave)
 
 static void put(hl_wire_writer *w, hl_word_kind kind, const void *at, hl_map_class map_class, uint64_t bytes)
 {
+    if (HL_UNLIKELY(w->order_seen == HL_LINES_CHANGED))
+        hl_lines_tell(w);
     uint64_t stack =
         kind == HL_WORD_MAP || kind == HL_WORD_COMMIT ? hl_stack_node(w, hl_order_now() != w->order_seen) : 0;
     hl_put_event(w, stack, HL_MAPPING(kind, at, map_class) | HL_IN_SLOT(stack), &bytes, 1);
@@ -152,6 +154,8 @@ HL_EXPORT void *mremap(void *old, size_t old_bytes, size_t new_bytes, int flags,
         put(w, HL_WORD_UNMAP, old, HL_MAP_HEAP, whole_pages(old_bytes));
     void *p = hl_tracker.real.mremap(old, old_bytes, new_bytes, flags, where);
     if (p != MAP_FAILED) {
+        if (HL_UNLIKELY(w->order_seen == HL_LINES_CHANGED))
+            hl_lines_tell(w);
         uint64_t stack = hl_stack_node(w, hl_order_now() != w->order_seen);
         uint64_t ranges[] = {copies ? 0 : whole_pages(old_bytes), (uint64_t)p, whole_pages(new_bytes)};
         hl_put_event(w, stack, HL_MAPPING(HL_WORD_REMAP, old, HL_MAP_HEAP) | HL_IN_SLOT(stack), ranges, 3);

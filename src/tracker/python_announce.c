@@ -165,6 +165,11 @@ static bool put_code_object(hl_wire_writer *w, const char *code, uint32_t versio
     return put_code(w, code, version, HL_AT(int32_t, code, L->first_line), &file, &name, &table);
 }
 
+bool hl_python_announce_code(hl_wire_writer *w, const char *code, uint32_t version)
+{
+    return put_code_object(w, code, version);
+}
+
 /* What was cut off a stack that is too deep looks like code of its own, at an address where no object is. */
 #define CUT_CODE ((const char *)8)
 #define CUT_VERSION 1u

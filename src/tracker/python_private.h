@@ -136,6 +136,8 @@ void hl_python_announce(hl_wire_writer *w, uint32_t at);
 /* A frame's code object, and a node for it; and the node of what was cut. False: recording has ended. */
 bool hl_python_announce_frame(hl_wire_writer *w, const hl_python_frame *r, uint64_t node, uint64_t parent);
 bool hl_python_announce_cut(hl_wire_writer *w);
+/* A code object alone. False: recording has ended, or the interpreter is not what it seemed to be. */
+bool hl_python_announce_code(hl_wire_writer *w, const char *code, uint32_t version);
 /* A str (2.7: also bytes) as UTF-8, cut where there is no room for a whole character. Returns the bytes. */
 uint32_t hl_python_text(const char *object, char *to, uint32_t room);
 

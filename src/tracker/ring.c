@@ -6,6 +6,7 @@
  */
 #include "ring.h"
 
+#include "lines.h"
 #include "native.h"
 #include "python.h"
 
@@ -112,6 +113,8 @@ static HL_COLD hl_wire_writer *begin_thread(uintptr_t here)
             hl_self = NULL;
             end_writer(w);
             w = NULL;
+        } else {
+            hl_lines_new_writer(w);
         }
     } else {
         hl_self = w = &hl_tracker.no_writer;
@@ -139,6 +142,7 @@ void hl_end_thread(void *value)
         atomic_store(&w->open, 0);
     } else {
         hl_self = &hl_tracker.no_writer;
+        hl_lines_thread_ended();
         for (hl_wire_writer *next; w; w = next) {
             next = hl_writer_private_of(w)->lane;
             end_writer(w);
@@ -286,6 +290,23 @@ static hl_wire_chunk *pop_chunk(hl_session *s)
     }
 }
 
+hl_wire_chunk *hl_take_chunk(uint64_t wait_ns)
+{
+    hl_session *s = hl_tracker.session;
+    uint32_t freed = atomic_load(&s->freed);
+    hl_wire_chunk *c = pop_chunk(s);
+    if (c) {
+        if (atomic_fetch_add(&s->out, 1) + 1 >= s->wake_at)
+            wake_collector(s);
+        return c;
+    }
+    atomic_fetch_add(&s->waiting, 1);
+    wake_collector(s);
+    hl_os_wait(&s->freed, freed, wait_ns);
+    atomic_fetch_sub(&s->waiting, 1);
+    return NULL;
+}
+
 static hl_wire_chunk *chunk_before(uint64_t head) /* head may stand at the chunk's very end */
 {
     uint64_t chunks = (uint64_t)hl_tracker.session + HL_CHUNKS_AT;
@@ -409,6 +430,8 @@ __attribute__((noinline)) void hl_put_with_front(hl_wire_writer *w, uint64_t *at
 
 void hl_put_event(hl_wire_writer *w, uint64_t stack, uint64_t word, const uint64_t *more, unsigned count)
 {
+    if (w->order_seen == HL_LINES_CHANGED)
+        hl_lines_tell(w);
     uint64_t *at = hl_reserve(w, 3 + count);
     if (!at)
         return;

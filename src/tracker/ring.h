@@ -44,7 +44,15 @@ static HL_ALWAYS hl_writer_private *hl_writer_private_of(hl_wire_writer *w)
 /* The rare cases, out of line. */
 hl_wire_writer *hl_enter_slowly(uintptr_t mark, uintptr_t here);
 uint64_t *hl_next_chunk(hl_wire_writer *w);
+/* A chunk that holds no words (lines.c), with signals blocked: whose it is has to be said at once. NULL: there was none, and
+ * so long was waited. */
+hl_wire_chunk *hl_take_chunk(uint64_t wait_ns);
 void hl_put_with_front(hl_wire_writer *w, uint64_t *at, uint64_t seen, uint64_t stack, uint64_t word, uint64_t size);
+
+/* In order_seen: the thread's stack of lines has changed since it was last told. No order word is that, so events need no
+ * further test for it. hl_lines_tell (lines.c) puts its words, and order_seen as it was. */
+#define HL_LINES_CHANGED UINT64_C(1)
+void hl_lines_tell(hl_wire_writer *w);
 
 static HL_ALWAYS hl_wire_writer *hl_enter(uintptr_t mark)
 {
@@ -94,6 +102,8 @@ static HL_ALWAYS uint64_t hl_stack_node(hl_wire_writer *w, bool epoch_changed)
 static HL_ALWAYS void hl_put_alloc(hl_wire_writer *w, unsigned kind, const void *p, size_t size_bytes)
 {
     uint64_t seen = hl_order_now();
+    if (HL_UNLIKELY(seen != w->order_seen) && HL_UNLIKELY(w->order_seen == HL_LINES_CHANGED))
+        hl_lines_tell(w);
     uint64_t stack = hl_stack_node(w, seen != w->order_seen); /* may announce, so the room is asked for afterwards */
     uint64_t *at = hl_reserve(w, 4);
     if (HL_UNLIKELY(!at))
@@ -124,6 +134,12 @@ static HL_ALWAYS void hl_put_address(hl_wire_writer *w, unsigned kind, const voi
         return;
     uint64_t seen = hl_order_now();
     if (HL_UNLIKELY(seen != w->order_seen)) {
+        if (HL_UNLIKELY(w->order_seen == HL_LINES_CHANGED)) {
+            hl_lines_tell(w);
+            at = hl_reserve(w, 2);
+            if (!at)
+                return;
+        }
         hl_put_with_front(w, at, seen, 0, HL_BLOCK(kind, p, 0), 0);
         return;
     }

@@ -7,6 +7,7 @@
  */
 #include "tracker.h"
 
+#include "lines.h"
 #include "native.h"
 #include "patch.h"
 #include "pymem.h"
@@ -254,6 +255,7 @@ static void begin_recording(bool forked)
         hl_python_forked();
     else
         hl_python_join();
+    hl_lines_begin(forked);
     atomic_store(&hl_tracker.state, HL_RECORDING);
     atomic_store(&hl_tracker.process->state, HL_PROCESS_RUNNING);
     atomic_thread_fence(memory_order_seq_cst);

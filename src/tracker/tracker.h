@@ -27,6 +27,7 @@
  *   exits.c         exit status
  *   real.c          the functions behind the hooks
  *   python.h ..     Python stacks and PyMem hooks
+ *   lines.h ..      lines of profiled functions
  *   process.h ..    fork and exec
  *   os.h            the system
  *
@@ -103,7 +104,8 @@ typedef struct hl_tracker {
     _Alignas(HL_LARGEST_PAGE) struct {
         uintptr_t on; /* all ones while recording: masks hl_self */
         _Atomic uint64_t *order;
-        uint64_t root; /* HL_ROOT_NODE of this image */
+        uint64_t root;  /* HL_ROOT_NODE of this image */
+        uint64_t lines; /* the recording's number, of this process: counters of lines (lines.c) are good for one only */
     } live;
 
     /* Kept over fork. Constant once recording, but for what is atomic. */

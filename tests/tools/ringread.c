@@ -4,7 +4,8 @@
  *
  * One pass: all heads (H1), the order word (E), all heads again (H2); every word that may be applied is put into a list
  * with its epoch, the list is sorted by (epoch, place), and applied to a table of live blocks. Prints one line of JSON.
- * RINGREAD_TRACKER=path of libheapline.so, RINGREAD_CHUNKS=n, RINGREAD_WORDS=1 prints every word. One process only.
+ * RINGREAD_TRACKER=path of libheapline.so, RINGREAD_CHUNKS=n, RINGREAD_WORDS=1 prints every word, RINGREAD_OBJECTS=1 also records
+ * Python objects, RINGREAD_LINES=what hl_session.lines says. One process only.
  */
 #include "wire.h"
 
@@ -42,6 +43,92 @@ static event *events;
 static size_t event_count, event_room;
 static uint64_t allocations, frees, allocated, freed, unknown, live, peak, total, reclaimed, texts, overwritten;
 static bool print_words;
+
+/* Lines of profiled functions: each counts once what happens while it is on the stack of the writer's thread. */
+enum { DEPTH = HL_LINE_DEPTH_MOST, FUNCTIONS = 1024, IDS = 128 * HL_LINES_A_CHUNK };
+typedef struct function {
+    uint32_t first_id, count, first_line;
+    uint64_t flags;
+    char name[256];
+} function;
+static function functions[FUNCTIONS];
+static uint32_t function_count;
+static struct {
+    uint32_t ids[DEPTH], depth;
+} * stacks; /* of each writer */
+static struct {
+    uint64_t allocated, freed, allocations, words;
+} lines[IDS];
+static uint64_t bad_lines; /* words that make no sense */
+
+static void line_word(uint32_t writer, uint64_t word)
+{
+    uint32_t depth = (uint32_t)(word >> 32) & 0xffff, id = (uint32_t)word;
+    if (depth > stacks[writer].depth || depth >= DEPTH || id > IDS) {
+        bad_lines++;
+        return;
+    }
+    stacks[writer].depth = depth;
+    if (id) {
+        stacks[writer].ids[stacks[writer].depth++] = id - 1;
+        lines[id - 1].words++;
+    }
+}
+
+static void functions_word(const uint64_t *w)
+{
+    if (function_count == FUNCTIONS)
+        return;
+    function *f = &functions[function_count++];
+    *f = (function){.first_id = (uint32_t)w[1],
+                    .count = (uint32_t)(w[2] >> 32) & 0xffff,
+                    .first_line = (uint32_t)w[2],
+                    .flags = w[2] >> 48};
+    snprintf(f->name, sizeof f->name, "%.*s", (int)w[3], (const char *)(w + 4));
+}
+
+/* A block came (+) or went (-). */
+static void count_lines(uint32_t writer, uint64_t size, bool came)
+{
+    for (uint32_t i = 0; i < stacks[writer].depth; i++) {
+        uint32_t id = stacks[writer].ids[i];
+        bool seen = false;
+        for (uint32_t k = 0; k < i && !seen; k++)
+            seen = stacks[writer].ids[k] == id;
+        if (seen)
+            continue;
+        if (came) {
+            lines[id].allocated += size;
+            lines[id].allocations++;
+        } else {
+            lines[id].freed += size;
+        }
+    }
+}
+
+static void print_lines(void)
+{
+    printf("\"bad_lines\": %lu, \"functions\": [", bad_lines);
+    for (uint32_t i = 0; i < function_count; i++) {
+        const function *f = &functions[i];
+        printf("%s{\"name\": \"%s\", \"flags\": %lu, \"lines\": {", i ? ", " : "", f->name, f->flags);
+        const char *comma = "";
+        for (uint32_t k = 0; k < f->count; k++) {
+            uint32_t id = f->first_id + k;
+            const hl_wire_line *l = hl_chunk_line(hl_session_chunk(s, id / HL_LINES_A_CHUNK), id);
+            if (!atomic_load(&l->hits) && !lines[id].words)
+                continue;
+            printf(
+                "%s\"%u\": {\"hits\": %lu, \"allocated\": %lu, \"freed\": %lu, \"allocations\": %lu, \"words\": %lu, "
+                "\"rss\": %lu}",
+                comma, f->first_line + k, atomic_load(&l->hits), lines[id].allocated, lines[id].freed,
+                lines[id].allocations, lines[id].words, atomic_load(&l->rss_peak));
+            comma = ", ";
+        }
+        printf("}}");
+    }
+    printf("], ");
+}
 
 typedef struct block {
     uint64_t address, size;
@@ -120,21 +207,29 @@ static void apply(const event *e)
         if (kind == HL_WORD_SIZE) {
             r->size = word & HL_PAYLOAD;
         } else if (kind == HL_WORD_FREE) {
-            if (take(hl_word_address(word), &had))
+            if (take(hl_word_address(word), &had)) {
                 release(had);
-            else
+                count_lines(e->writer, had, false);
+            } else {
                 unknown++;
+            }
+        } else if (kind == HL_WORD_LINE) {
+            line_word(e->writer, word);
         } else if (kind >= HL_WORD_ALLOC && kind <= HL_WORD_ALLOC_LAST) {
             put(hl_word_address(word), size);
+            count_lines(e->writer, size, true);
         } else if (kind == HL_WORD_MOVE) {
             r->has_moving = take(hl_word_address(word), &r->moving_size);
             r->moving = hl_word_address(word);
             unknown += !r->has_moving;
         } else if (kind >= HL_WORD_MOVED_REALLOC && kind <= HL_WORD_MOVED_PYRAW) {
-            if (r->has_moving)
+            if (r->has_moving) {
                 release(r->moving_size);
+                count_lines(e->writer, r->moving_size, false);
+            }
             r->has_moving = false;
             put(hl_word_address(word), size);
+            count_lines(e->writer, size, true);
         } else if (kind == HL_WORD_MOVE_FAILED) {
             if (r->has_moving) {
                 *find(r->moving) = (block){r->moving, r->moving_size};
@@ -184,6 +279,8 @@ static unsigned words_of(const uint64_t *w)
         return 1 + (unsigned)((*w & HL_PAYLOAD) + 7) / 8;
     case HL_WORD_CODE:
         return 3 + ((unsigned)w[2] + 7) / 8;
+    case HL_WORD_LINES:
+        return 4 + ((unsigned)w[3] + 7) / 8;
     default:
         return 1;
     }
@@ -230,6 +327,8 @@ static void read_to(reader *r, uint64_t head, uint64_t end_epoch)
             unsigned n = words_of(word);
             if (hl_word_kind_of(*word) == HL_WORD_TEXT)
                 texts++;
+            else if (hl_word_kind_of(*word) == HL_WORD_LINES)
+                functions_word(word);
             else if (n == 1)
                 keep(r, word, 1, total);
             total++;
@@ -295,6 +394,7 @@ static uint64_t pass(void)
         if (readers[i].at)
             give_back(chunk_before(readers[i].at));
         readers[i] = (reader){0};
+        stacks[i].depth = 0;
         atomic_store(&hl_session_writer(s, i)->end, 0);
         atomic_store(&hl_session_writer(s, i)->state, HL_WRITER_FREE);
     }
@@ -335,6 +435,7 @@ int main(int argc, char **argv)
     uint32_t chunks = text ? (uint32_t)atoi(text) : 128;
     print_words = getenv("RINGREAD_WORDS");
     table = calloc(table_mask + 1, sizeof *table);
+    stacks = calloc(HL_MAX_WRITERS, sizeof *stacks);
     int fd = memfd_create("ringread", 0);
     if (ftruncate(fd, (off_t)hl_session_bytes(chunks)))
         return 1;
@@ -344,6 +445,8 @@ int main(int argc, char **argv)
     s->bytes = hl_session_bytes(chunks);
     s->wake_at = chunks / 2;
     s->root_any = 1;
+    s->python_objects = getenv("RINGREAD_OBJECTS") != NULL;
+    snprintf(s->lines, sizeof s->lines, "%s", getenv("RINGREAD_LINES") ? getenv("RINGREAD_LINES") : "");
     s->children = HL_CHILDREN_PYTHON;
     snprintf(s->preload, sizeof s->preload, "%s", tracker);
     for (uint32_t i = 0; i < chunks; i++) {
@@ -391,14 +494,15 @@ int main(int argc, char **argv)
     uint64_t waited = 0;
     for (uint32_t i = 0; i < atomic_load(&s->writers_used); i++)
         waited += atomic_load(&hl_session_writer(s, i)->waited_ns);
-    printf(
-        "{\"allocations\": %lu, \"allocated_bytes\": %lu, \"frees\": %lu, \"freed_bytes\": %lu, \"live_bytes\": %lu, "
-        "\"live_blocks\": %lu, \"peak_bytes\": %lu, \"unknown_frees\": %lu, \"overwritten\": %lu, \"lost\": %lu, "
-        "\"epochs\": %lu, \"words\": %lu, \"texts\": %lu, \"writers_used\": %u, \"out\": %u, \"reclaimed\": %lu, "
-        "\"waited_ms\": %.1f, \"exit_status\": %d, \"state\": %u, \"status\": %d, \"reason\": \"%s\", \"command\": "
-        "\"%s\"}\n",
-        allocations, allocated, frees, freed, live, blocks, peak, unknown, overwritten, atomic_load(&p->lost),
-        atomic_load(&p->order) >> 16, total, texts, atomic_load(&s->writers_used), atomic_load(&s->out), reclaimed,
-        (double)waited * 1e-6, atomic_load(&p->exit_status), atomic_load(&p->state), status, p->reason, p->command);
+    printf("{");
+    print_lines();
+    printf("\"allocations\": %lu, \"allocated_bytes\": %lu, \"frees\": %lu, \"freed_bytes\": %lu, \"live_bytes\": %lu, "
+           "\"live_blocks\": %lu, \"peak_bytes\": %lu, \"unknown_frees\": %lu, \"overwritten\": %lu, \"lost\": %lu, "
+           "\"epochs\": %lu, \"words\": %lu, \"texts\": %lu, \"writers_used\": %u, \"out\": %u, \"reclaimed\": %lu, "
+           "\"waited_ms\": %.1f, \"exit_status\": %d, \"state\": %u, \"status\": %d, \"reason\": \"%s\", \"command\": "
+           "\"%s\"}\n",
+           allocations, allocated, frees, freed, live, blocks, peak, unknown, overwritten, atomic_load(&p->lost),
+           atomic_load(&p->order) >> 16, total, texts, atomic_load(&s->writers_used), atomic_load(&s->out), reclaimed,
+           (double)waited * 1e-6, atomic_load(&p->exit_status), atomic_load(&p->state), status, p->reason, p->command);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
