@@ -110,7 +110,7 @@ static int by_matplotlib(const plot_options *o, const hl_dat_names *names)
     words[n++] = python;
     words[n++] = "-c";
     words[n++] = (char *)program;
-    words[n++] = (char *)hl_mprof_py;
+    words[n++] = (char *)hl_python_files[0].text;
     const char *pairs[][2] = {
         {"--title", o->title}, {"--output", o->output}, {"--window", o->window}, {"--backend", o->backend}};
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {

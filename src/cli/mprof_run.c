@@ -2,7 +2,7 @@
  * mprof_run.c - `heapline mprof run` and `attach`: samples the memory of a process, from outside, into a .dat file.
  *
  * The program is our child, in our process group; signals that were sent to us alone are passed on. A Python script is run
- * by a Python that first reads compat/memory_profiler.py, which is part of this binary, from a descriptor: it gives the
+ * by a Python that first reads compat/memory_profiler, which is part of this binary, from a descriptor: it gives the
  * script `profile`, runs it as `__main__` and appends a FUNC line for each call to the same file at its end.
  */
 #include "cli.h"
@@ -309,27 +309,43 @@ typedef struct command {
     char **words; /* that are executed; from malloc, the words are not */
     char *shown;  /* for CMDLINE */
     char path[PATH_MAX], python_path[PATH_MAX];
-    int module_fd; /* with Python's features: memory_profiler.py, open in the program; else -1 */
+    int module_fd; /* with Python's features: the files of memory_profiler, open in the program; else -1 */
     char module_text[16];
     bool python;
 } command;
 
+/* An importer of the package memory_profiler from the descriptor: names and texts, a zero byte behind each. */
 static const char bootstrap[] =
-    "import sys\n"
-    "with open(int(sys.argv[1]), 'rb') as f: text = f.read()\n"
-    "module = type(sys)('memory_profiler')\n"
-    "sys.modules['memory_profiler'] = sys.modules['heapline.compat.memory_profiler'] = module\n"
-    "exec(compile(text, '<heapline.compat.memory_profiler>', 'exec'), module.__dict__)\n"
-    "module._main(sys.argv[2:])";
+    "import sys, importlib.util\n"
+    "with open(int(sys.argv[1]), 'rb') as f: parts = f.read().decode().split('\\0')\n"
+    "class Files:\n"
+    "    texts = dict(zip(parts[::2], parts[1::2]))\n"
+    "    def file(name): return name.replace('.', '/') + ('.py' if '.' in name else '/__init__.py')\n"
+    "    def find_spec(name, path=None, target=None):\n"
+    "        if Files.file(name) in Files.texts:\n"
+    "            return importlib.util.spec_from_loader(name, Files, is_package='.' not in name)\n"
+    "    def create_module(spec): pass\n"
+    "    def exec_module(module):\n"
+    "        name = module.__name__\n"
+    "        exec(compile(Files.texts[Files.file(name)], '<heapline.compat.%s>' % name, 'exec'), module.__dict__)\n"
+    "sys.meta_path.insert(0, Files)\n"
+    "import memory_profiler.command\n"
+    "memory_profiler.command.main(sys.argv[2:])";
 
 static int module_descriptor(void)
 {
-    int fd = (int)syscall(SYS_memfd_create, "memory_profiler.py", 0); /* as a function since glibc 2.27 */
-    size_t bytes = strlen(hl_memory_profiler_py);
-    if (fd >= 0 && (write(fd, hl_memory_profiler_py, bytes) != (ssize_t)bytes || lseek(fd, 0, SEEK_SET) != 0)) {
-        close(fd);
+    int fd = (int)syscall(SYS_memfd_create, "memory_profiler", 0); /* as a function since glibc 2.27 */
+    if (fd < 0)
         return -1;
+    for (const hl_python_file *file = hl_python_files + 1; file->name != NULL; file++) {
+        size_t name_bytes = strlen(file->name) + 1, text_bytes = strlen(file->text) + 1;
+        if (write(fd, file->name, name_bytes) != (ssize_t)name_bytes ||
+            write(fd, file->text, text_bytes) != (ssize_t)text_bytes) {
+            close(fd);
+            return -1;
+        }
     }
+    lseek(fd, 0, SEEK_SET);
     return fd;
 }
 

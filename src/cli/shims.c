@@ -75,45 +75,60 @@ static int put(const char *path, const char *first, const char *second, mode_t m
 
 static int make_folder(const char *path) { return mkdir(path, 0777) == 0 || errno == EEXIST ? 0 : -errno; }
 
-static int install(const char *folder, bool force)
+/* The command as a script that a shell runs. 0, or an errno code below zero. */
+static int put_command(const char *path)
 {
-    char binary[PATH_MAX], quoted[2 * PATH_MAX], script[2 * PATH_MAX + 256], path[3][PATH_MAX], bin[PATH_MAX];
+    char binary[PATH_MAX], quoted[2 * PATH_MAX], script[2 * PATH_MAX + 64], first[128];
     ssize_t n = readlink("/proc/self/exe", binary, sizeof binary - 1);
-    if (n < 0) {
-        hl_error("install-shims: where heapline itself is cannot be told: %s", hl_error_text(errno));
-        return HL_EXIT_CHECK_FAILED;
-    }
+    if (n < 0)
+        return -errno;
     binary[n] = '\0';
     hl_join_words(quoted, sizeof quoted, (char *[]){binary, NULL});
     snprintf(script, sizeof script, "exec %s mprof \"$@\"\n", quoted);
-    if (strlen(folder) > PATH_MAX - 32) {
+    snprintf(first, sizeof first, "#!/bin/sh\n%s", mark);
+    return put(path, first, script, 0755);
+}
+
+static int install(const char *folder, bool force)
+{
+    static const char *const folders[] = {"", "/bin", "/memory_profiler"};
+    static const char command_name[] = "bin/mprof", former_name[] = "memory_profiler.py";
+    char path[PATH_MAX];
+    if (strlen(folder) > PATH_MAX - 64) {
         hl_error("install-shims: %s: %s", folder, hl_error_text(ENAMETOOLONG));
         return HL_EXIT_CHECK_FAILED;
     }
-    sprintf(bin, "%s/bin", folder);
-    sprintf(path[0], "%s/memory_profiler.py", folder);
-    sprintf(path[1], "%s/mprof.py", folder);
-    sprintf(path[2], "%s/bin/mprof", folder);
-    for (int i = 0; i < 3 && !force; i++) {
-        if (is_foreign(path[i])) {
-            hl_error("install-shims: %s: there is such a file, and it is not heapline's (--force overwrites it)",
-                     path[i]);
+    const char *names[64] = {command_name, former_name};
+    int n = 2;
+    for (const hl_python_file *file = hl_python_files; file->name != NULL && n < 64; file++)
+        names[n++] = file->name;
+    for (int i = 0; i < n && !force; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        if (is_foreign(path)) {
+            hl_error("install-shims: %s: there is such a file, and it is not heapline's (--force overwrites it)", path);
             return HL_EXIT_CHECK_FAILED;
         }
     }
-    int error = make_folder(folder);
-    error = error ? error : make_folder(bin);
-    error = error ? error : put(path[0], mark, hl_memory_profiler_py, 0644);
-    error = error ? error : put(path[1], mark, hl_mprof_py, 0644);
-    char first[128];
-    snprintf(first, sizeof first, "#!/bin/sh\n%s", mark);
-    error = error ? error : put(path[2], first, script, 0755);
+    int error = 0;
+    for (size_t i = 0; i < sizeof folders / sizeof *folders && error == 0; i++) {
+        snprintf(path, sizeof path, "%s%s", folder, folders[i]);
+        error = make_folder(path);
+    }
+    for (const hl_python_file *file = hl_python_files; file->name != NULL && error == 0; file++) {
+        snprintf(path, sizeof path, "%s/%s", folder, file->name);
+        error = put(path, mark, file->text, 0644);
+    }
+    if (error == 0) {
+        snprintf(path, sizeof path, "%s/%s", folder, former_name); /* what the package takes the place of */
+        unlink(path);
+        snprintf(path, sizeof path, "%s/%s", folder, command_name);
+        error = put_command(path);
+    }
     if (error) {
-        hl_error("install-shims: %s: %s", folder, hl_error_text(error));
+        hl_error("install-shims: %s: %s", path, hl_error_text(error));
         return HL_EXIT_CHECK_FAILED;
     }
-    for (int i = 0; i < 3; i++)
-        printf("%s\n", path[i]);
+    printf("%s/memory_profiler\n%s/mprof.py\n%s/%s\n", folder, folder, folder, command_name);
     return fflush(stdout) == 0 || errno == EPIPE ? HL_EXIT_OK : HL_EXIT_USAGE;
 }
 

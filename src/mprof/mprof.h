@@ -103,7 +103,12 @@ void hl_plot_labels(const char *const *names, const char **labels, size_t n);
 
 /* ------------------------------------------------------------------------------------------------- Python's part */
 
-/* The texts of python/heapline/compat/memory_profiler.py and mprof.py, put in by CMake. */
-extern const char hl_memory_profiler_py[], hl_mprof_py[];
+typedef struct hl_python_file {
+    const char *name, *text;
+} hl_python_file;
+
+/* mprof.py, then the files of the package memory_profiler, named as in python/heapline/compat, and an entry without a name;
+   put in by CMake. */
+extern const hl_python_file hl_python_files[];
 
 #endif

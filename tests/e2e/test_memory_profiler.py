@@ -663,7 +663,7 @@ def test_debugger_above_a_limit(run, each_python, tmp_path):
 
 def test_shims_run_programs_unchanged(heapline, python, tmp_path):
     done = heapline("install-shims", "shims")
-    assert done.stdout == "shims/memory_profiler.py\nshims/mprof.py\nshims/bin/mprof\n", done
+    assert done.stdout == "shims/memory_profiler\nshims/mprof.py\nshims/bin/mprof\n", done
     assert heapline("install-shims", "shims").exit == 0  # again, over its own
     (heapline.folder / "app.py").write_text(
         "from memory_profiler import profile, memory_usage\nimport memory_profiler, mprof\n"
