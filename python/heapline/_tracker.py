@@ -97,6 +97,10 @@ class Tracker:
         """Two addresses: of the word that says that somebody looks, and of the three numbers; 0: nothing is recorded."""
         return self._numbers(0) or 0, self._numbers(1) or 0
 
+    def part(self) -> int:
+        """The address of what the collector says of the process's part; 0: nothing is recorded."""
+        return self._numbers(2) or 0
+
     def sync(self, limit_ms: int) -> int:
         return -int(self._sync(limit_ms))
 

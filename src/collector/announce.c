@@ -343,6 +343,22 @@ uint32_t hl_announce_exec(hl_books *books, hl_reader *reader, const uint64_t *w,
     return words;
 }
 
+static void part_mark(hl_books *books, hl_reader *reader, hl_mark_kind kind, const char *name)
+{
+    hl_process *process = reader->image->process;
+    if (kind == HL_MARK_PART_CLOSED) {
+        hl_part_close(books, process);
+    } else if (kind == HL_MARK_PART_WRITE) {
+        hl_part_write(books, process, name);
+    } else if (kind == HL_MARK_PART_END) {
+        hl_part_end(process);
+    } else {
+        hl_part_begin(books, process, kind == HL_MARK_PART_THREAD ? reader->thread : 0);
+        if (*name)
+            hl_books_mark(books, process->id, "mark", name);
+    }
+}
+
 uint32_t hl_announce_mark(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left)
 {
     static const char *const kinds[] = {[HL_MARK_MOMENT] = "mark",
@@ -352,7 +368,7 @@ uint32_t hl_announce_mark(hl_books *books, hl_reader *reader, const uint64_t *w,
                                         [HL_MARK_TRACK_END] = "track end"};
     uint64_t payload = word_at(w) & HL_PAYLOAD, kind = payload >> 32, bytes = (uint32_t)payload;
     uint32_t words = bytes <= HL_MARK_BYTES_MOST ? words_for(1, bytes, left) : 0;
-    if (!words || kind < HL_MARK_MOMENT || kind > HL_MARK_RESET_PEAK)
+    if (!words || kind < HL_MARK_MOMENT || kind >= HL_MARK_KINDS)
         return 0;
     hl_process *process = reader->image->process;
     if (kind == HL_MARK_RESET_PEAK) {
@@ -362,6 +378,10 @@ uint32_t hl_announce_mark(hl_books *books, hl_reader *reader, const uint64_t *w,
     char name[HL_MARK_BYTES_MOST + 1];
     memcpy(name, w + 1, bytes);
     name[bytes] = '\0';
+    if (kind >= HL_MARK_PART) {
+        part_mark(books, reader, (hl_mark_kind)kind, name);
+        return words;
+    }
     hl_books_mark(books, process->id, kinds[kind], name);
     if (kind == HL_MARK_REGION)
         hl_thread_enter_region(books, reader->thread, (hl_text){name, (uint32_t)strlen(name)});

@@ -79,6 +79,8 @@ void hl_answers_after_pass(hl_books *books, uint64_t pass_began_ns)
         uint64_t peak = process->asked_peak > process->high ? process->asked_peak : process->high;
         atomic_store_explicit(&slot->heap, process->heap, memory_order_relaxed);
         atomic_store_explicit(&slot->peak, peak, memory_order_relaxed);
+        if (process->part)
+            hl_part_publish(process->part, &slot->part);
         atomic_store_explicit(&slot->seen_ns, books->start_ns + pass_began_ns, memory_order_release);
         if (image->sync_passes && --image->sync_passes == 0) {
             image->sync_done = image->sync_wanted;

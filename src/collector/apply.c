@@ -209,6 +209,8 @@ static void end_move(hl_books *books, hl_reader *reader, uint64_t key, uint64_t 
     hl_process *process = reader->image->process;
     if (reader->moving && reader->moving_known) {
         uint64_t old_size = reader->moved_bytes;
+        if (process->part)
+            hl_part_move(books, process, &reader->moved, old_size, row, size);
         process->frees++;
         process->allocations++;
         process->allocated += size;

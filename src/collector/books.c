@@ -48,6 +48,7 @@ void hl_books_release(hl_books *books)
     for (uint32_t i = 0; i < books->process_count; i++) {
         hl_process *process = books->processes[i];
         hl_sampler_end(process);
+        hl_part_end(process);
         if (process->pidfd >= 0)
             close(process->pidfd);
         free(process->ticks);

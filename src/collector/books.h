@@ -7,7 +7,7 @@
  *
  * Files: reader.c (rings -> words in order), apply.c (words -> books), peak.c (the tree's peak), announce.c (words that
  * announce things), mapping.c (words about mappings), process.c (processes and images), unseen.c, threads.c, rows.c, tree.c,
- * names.c, live.c, maps.c, cells.c, ticks.c, answers.c, fold.c, lighten.c, sampler.c, checkpoint.c, collect.c.
+ * names.c, live.c, maps.c, cells.c, part.c and part_write.c, ticks.c, answers.c, fold.c, lighten.c, sampler.c, checkpoint.c, collect.c.
  */
 #ifndef HL_COLLECTOR_BOOKS_H
 #define HL_COLLECTOR_BOOKS_H
@@ -18,6 +18,7 @@
 #include "maps.h"
 #include "oom.h"
 #include "own_malloc.h"
+#include "part.h"
 #include "rows.h"
 #include "tree.h"
 #include "wire.h"
@@ -37,6 +38,7 @@ typedef struct hl_process {
     uint64_t line;            /* while it is at work: the lesser of `high` and `tree_line` */
     uint64_t peak, stamp;     /* stamp: see rows.h; never the same again */
     uint64_t allocations, frees, allocated;
+    hl_part *part; /* part.h; null: none */
     uint32_t peak_number;
     uint32_t
         rising; /* HL_RISING: heap is at a peak that has no number yet; HL_TREE_RISING (at work): so is the tree's */
@@ -181,6 +183,7 @@ typedef struct hl_waiting_reader { /* by the epoch of its next word */
 
 typedef struct hl_books {
     hl_session *session;
+    const struct hl_profile_identity *identity;
     uint64_t start_ns; /* CLOCK_MONOTONIC at the beginning */
     uint64_t now_ns;   /* since then; the time of all events of this pass */
     uint32_t now_ms;
@@ -359,8 +362,16 @@ static inline void hl_row_release(hl_books *books, hl_process *process, const hl
         hl_row_old_gone(books, row, block->born_ms, books->now_ms, 1, (int64_t)size);
 }
 
+/* Events of a process that has a part, before its row changes: part.c. */
+void hl_part_charge(hl_books *books, hl_process *process, uint32_t row, uint64_t size);
+void hl_part_release(hl_books *books, hl_process *process, const hl_block *block, uint64_t size);
+void hl_part_move(hl_books *books, hl_process *process, const hl_block *old, uint64_t old_size, uint32_t row,
+                  uint64_t size);
+
 static inline void hl_charge(hl_books *books, hl_process *process, uint32_t row, uint64_t size)
 {
+    if (__builtin_expect(process->part != NULL, 0))
+        hl_part_charge(books, process, row, size);
     process->allocations++;
     process->allocated += size;
     hl_process_grow(books, process, size);
@@ -368,10 +379,31 @@ static inline void hl_charge(hl_books *books, hl_process *process, uint32_t row,
 }
 static inline void hl_release(hl_books *books, hl_process *process, const hl_block *block, uint64_t size)
 {
+    if (__builtin_expect(process->part != NULL, 0))
+        hl_part_release(books, process, block, size);
     process->frees++;
     hl_process_shrink(books, process, size);
     hl_row_release(books, process, block, size);
 }
+
+/* -------------------------------------------------------------------------------------------------------- part.c */
+
+/* `only_thread`: index of the thread that alone is in it; 0: all are. */
+void hl_part_begin(hl_books *books, hl_process *process, uint32_t only_thread);
+void hl_part_close(hl_books *books, hl_process *process);
+void hl_part_end(hl_process *process);
+/* Some of a mapping is gone, and some of it, or the rest too (`whole`), is back after all. */
+void hl_part_shrink(hl_books *books, hl_process *process, const hl_block *block, uint64_t bytes);
+void hl_part_take_back(hl_books *books, hl_process *process, const hl_block *block, uint64_t bytes, bool whole,
+                       uint32_t later, uint32_t died_ms);
+/* Rows were forwarded, whose numbers are about to be free. */
+void hl_parts_settle(hl_books *books);
+/* Writes a profile of the process's part to `path`, where no file is, on a thread of its own. */
+void hl_part_write(hl_books *books, hl_process *process, const char *path);
+/* Waits for that thread, if there is one. */
+void hl_part_finish_job(hl_part *part);
+/* Tells the program. */
+void hl_part_publish(hl_part *part, hl_wire_part *to);
 
 /* -------------------------------------------------------------------------------------------------------- peak.c */
 

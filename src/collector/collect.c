@@ -332,6 +332,7 @@ int hl_collect(hl_session *session, int session_fd, const hl_collect_options *op
     uint64_t tick_ms = options->tick_ns / 1000000;
     hl_books_init(&c->books, session, tick_ms < 1 ? 1 : tick_ms > 3600000 ? 3600000 : (uint32_t)tick_ms);
     c->books.start_ns = monotonic_ns();
+    c->books.identity = &options->identity;
     int error = hl_checkpoint_open(&c->checkpoint, options);
     if (error)
         goto give_up;

@@ -316,6 +316,7 @@ static void sweep(hl_books *books)
 void hl_settle_forwarded(hl_books *books)
 {
     hl_rows *rows = &books->rows;
+    hl_parts_settle(books);
     hl_cells_renumber(&books->cells, row_after, books);
     for (uint32_t i = 0; i < books->active_count; i++) {
         hl_reader *reader = books->readers[books->active[i]];

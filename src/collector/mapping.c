@@ -34,6 +34,8 @@ static void release(hl_books *books, hl_process *process, hl_piece *piece)
     if (piece->last) {
         hl_release(books, process, &block, bytes);
     } else {
+        if (process->part)
+            hl_part_shrink(books, process, &block, bytes);
         hl_process_shrink(books, process, bytes);
         hl_row *row = hl_row_touch(books, process, piece->row);
         row->freed += bytes;
@@ -49,6 +51,10 @@ static void take_back(hl_books *books, hl_process *process, const hl_piece *piec
     process->maps[piece->map_class].live += bytes;
     if (piece->map_class != HL_MAP_HEAP)
         return;
+    if (process->part) {
+        hl_block back = block_of(piece);
+        hl_part_take_back(books, process, &back, bytes, piece->last, piece->later, unmapped_ms);
+    }
     if (piece->last)
         process->frees--;
     hl_process_grow(books, process, bytes);

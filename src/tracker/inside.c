@@ -321,8 +321,9 @@ HL_EXPORT void *heapline_numbers(int which)
             return NULL;
         numbers.of = p;
     }
-    size_t field = which ? offsetof(hl_wire_process, heap) : offsetof(hl_wire_process, watched);
-    return numbers.page + offset + field;
+    static const size_t fields[] = {offsetof(hl_wire_process, watched), offsetof(hl_wire_process, heap),
+                                    offsetof(hl_wire_process, part)};
+    return numbers.page + offset + fields[which];
 }
 
 static int wait_for(_Atomic uint32_t *done, uint32_t asked, uint32_t limit_ms)

@@ -151,6 +151,7 @@ static bool open_process(uint32_t born_by, int32_t parent_pid, const hl_wire_pro
     atomic_store(&p->heap, 0);
     atomic_store(&p->peak, 0);
     atomic_store(&p->seen_ns, 0);
+    p->part = (hl_wire_part){0};
     p->rss_before = parent ? 0 : hl_resident_peak(); /* a forked child begins with its parent's pages: no call needed */
     atomic_store(&p->rss_peak, 0);
     begin_texts(p);

@@ -38,7 +38,7 @@
 #include <stdint.h>
 
 enum {
-    HL_WIRE_VERSION = 5,
+    HL_WIRE_VERSION = 6,
     HL_MAX_PROCESSES = 1024, /* alive at the same time; slots are used again */
     HL_MAX_WRITERS = 4096,   /* threads and lanes alive at the same time, of all processes */
     HL_WRITER_BYTES = 2048,
@@ -150,6 +150,13 @@ typedef enum hl_mark_kind {
     HL_MARK_TRACK, /* a track() inside a recording that is on */
     HL_MARK_TRACK_END,
     HL_MARK_RESET_PEAK, /* hl_wire_process.peak begins anew; no name */
+    /* A part of the recording that has books of its own (hl_wire_part), as if a recording had begun here. One at a time. */
+    HL_MARK_PART,        /* begins, and puts its name into the timeline, if it has one; the one before it is over */
+    HL_MARK_PART_THREAD, /* the same; only what the calling thread allocates is in it */
+    HL_MARK_PART_CLOSED, /* what is allocated from here on is not in it; frees of what is go on counting */
+    HL_MARK_PART_WRITE,  /* name: a path where no file is; a profile of the part is to be written there */
+    HL_MARK_PART_END,    /* it is forgotten */
+    HL_MARK_KINDS,
 } hl_mark_kind;
 enum { HL_MARK_BYTES_MOST = 448 };
 
@@ -288,6 +295,17 @@ typedef enum hl_recording {
     HL_RECORDING_OBJECTS, /* Python objects too */
 } hl_recording;
 
+/* What a part of the recording has come to: of the blocks that were allocated in it, by whatever thread. Bytes and blocks. */
+typedef struct hl_wire_part {
+    _Atomic uint64_t heap, blocks; /* alive now */
+    _Atomic uint64_t peak;         /* the highest of `heap` while it was open */
+    _Atomic uint64_t allocations, allocated;
+    _Atomic uint64_t temporary, temporary_bytes; /* freed within one later allocation of the thread that made it */
+    _Atomic uint32_t number;                     /* parts begun so far; 0: none */
+    _Atomic uint32_t written;                    /* HL_MARK_PART_WRITE that are done */
+    _Atomic int32_t error;                       /* the last one's, errno; 0: the profile is there */
+} hl_wire_part;
+
 /* One image of one process: a forked child has its own, and so has what exec puts in its place (same pid). */
 typedef struct hl_wire_process {
     _Alignas(64) _Atomic uint64_t order; /* epoch << 16 | writer id of the last writer; starts at 1 << 16 */
@@ -320,6 +338,7 @@ typedef struct hl_wire_process {
     _Alignas(64) _Atomic uint64_t heap;
     _Atomic uint64_t peak, seen_ns;
     _Atomic uint32_t sync_done; /* futex */
+    hl_wire_part part;
 } hl_wire_process;
 _Static_assert(sizeof(hl_wire_process) <= HL_PROCESS_BYTES, "process slot");
 
