@@ -69,6 +69,10 @@ if not TYPE_CHECKING:  # else every name would seem to be there
             from heapline import reading
 
             return getattr(reading, name)
+        if name in ("load_ipython_extension", "unload_ipython_extension"):
+            from heapline import _magics
+
+            return _magics.load if name.startswith("load") else _magics.unload
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
