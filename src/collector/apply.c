@@ -221,12 +221,16 @@ static void end_move(hl_books *books, hl_reader *reader, uint64_t key, uint64_t 
         hl_row_release(books, process, &reader->moved, old_size);
         books->threads[reader->thread].allocations++;
         hl_row_charge(books, process, row, size);
+        if (__builtin_expect(reader->lines != NULL, 0))
+            hl_lines_freed(books, reader, &reader->moved, old_size);
     } else {
         if (reader->moving)
             unknown_free(reader->image);
         books->threads[reader->thread].allocations++;
         hl_charge(books, process, row, size);
     }
+    if (__builtin_expect(reader->lines != NULL, 0))
+        hl_lines_allocated(books, reader, size);
     reader->moving = false;
     insert(books, reader, key, size, row);
 }
@@ -302,6 +306,8 @@ static __attribute__((noinline)) uint32_t other_word(hl_books *books, hl_reader 
         return hl_announce_mark(books, reader, w, left);
     case HL_WORD_WAITED:
         return hl_announce_waited(books, reader, w, left);
+    case HL_WORD_LINES:
+        return hl_lines_announced(books, reader, w, left);
     default:
         return 0;
     }
@@ -340,10 +346,14 @@ static inline __attribute__((always_inline)) hl_applied apply(hl_books *books, h
         case HL_WORD_FREE:
             if (__builtin_expect(key == 0, 0))
                 goto invalid;
-            if (__builtin_expect(hl_live_take(&image->live, key, &block), 1))
-                hl_release(books, process, &block, full_size(image, &block));
-            else
+            if (__builtin_expect(hl_live_take(&image->live, key, &block), 1)) {
+                size = full_size(image, &block);
+                hl_release(books, process, &block, size);
+                if (__builtin_expect(reader->lines != NULL, 0))
+                    hl_lines_freed(books, reader, &block, size);
+            } else {
                 unknown_free(image);
+            }
             w++;
             break;
 
@@ -362,12 +372,16 @@ static inline __attribute__((always_inline)) hl_applied apply(hl_books *books, h
             hl_thread *thread = &books->threads[reader->thread];
             thread->allocations++;
             hl_charge(books, process, row, size);
+            if (__builtin_expect(reader->lines != NULL, 0))
+                hl_lines_allocated(books, reader, size);
             if (w + 1 < limit && word_at(w + 1) == HL_WORD(HL_WORD_FREE, key << HL_SIZE_BITS)) {
                 block.where = key | (uint64_t)reader->thread << HL_ADDRESS_BITS;
                 block.what = (uint64_t)row << HL_BLOCK_SIZE_BITS;
                 block.born_ms = books->now_ms;
                 block.count = thread->allocations;
                 hl_release(books, process, &block, size);
+                if (__builtin_expect(reader->lines != NULL, 0))
+                    hl_lines_freed(books, reader, &block, size);
                 if (__builtin_expect(hl_live_take(&image->live, key, &block), 0)) { /* one whose free was not seen */
                     process->lost++;
                     hl_release(books, process, &block, full_size(image, &block));
@@ -408,6 +422,12 @@ static inline __attribute__((always_inline)) hl_applied apply(hl_books *books, h
 
         case HL_WORD_STACK:
             name_stack(books, reader, word & HL_PAYLOAD);
+            w++;
+            break;
+
+        case HL_WORD_LINE:
+            if (!hl_lines_moved_on(books, reader, word))
+                goto invalid;
             w++;
             break;
 

@@ -20,6 +20,7 @@ void hl_books_init(hl_books *books, hl_session *session, uint32_t tick_ms)
     hl_rows_init(&books->rows);
     hl_tree_init(&books->tree);
     hl_cells_init(&books->cells, tick_ms);
+    hl_lines_init(&books->lines, session->chunks);
     books->threads = hl_zeroed(64 * sizeof *books->threads);
     books->thread_count = 1;
     books->thread_room = 64;
@@ -32,6 +33,7 @@ void hl_books_release(hl_books *books)
 {
     for (uint32_t i = 0; i < books->active_count; i++) {
         hl_reader *reader = books->readers[books->active[i]];
+        hl_lines_end_of_thread(books, reader);
         free(reader->unmapped.piece);
         free(reader->code);
         free(reader);
@@ -40,6 +42,7 @@ void hl_books_release(hl_books *books)
         hl_image *image = books->images[i];
         if (!image)
             continue;
+        hl_lines_release_image(books, image);
         hl_live_release(&image->live);
         hl_maps_release(&image->maps);
         hl_names_release(&image->names);
@@ -66,6 +69,7 @@ void hl_books_release(hl_books *books)
     hl_rows_release(&books->rows);
     hl_tree_release(&books->tree);
     hl_cells_release(&books->cells);
+    hl_lines_release(&books->lines);
     if (books->epoll >= 0)
         close(books->epoll);
 }

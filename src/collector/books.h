@@ -6,14 +6,16 @@
  * a ring on the wire; a reader is our end of it.
  *
  * Files: reader.c (rings -> words in order), apply.c (words -> books), peak.c (the tree's peak), announce.c (words that
- * announce things), mapping.c (words about mappings), process.c (processes and images), unseen.c, threads.c, rows.c, tree.c,
- * names.c, live.c, maps.c, cells.c, part.c and part_write.c, ticks.c, answers.c, fold.c, lighten.c, sampler.c, checkpoint.c, collect.c.
+ * announce things), mapping.c (words about mappings), lines.c (profiled functions), process.c (processes and images), unseen.c,
+ * threads.c, rows.c, tree.c, names.c, live.c, maps.c, cells.c, part.c and part_write.c, ticks.c, answers.c, fold.c, lighten.c,
+ * sampler.c, checkpoint.c, collect.c.
  */
 #ifndef HL_COLLECTOR_BOOKS_H
 #define HL_COLLECTOR_BOOKS_H
 
 #include "cells.h"
 #include "collector.h"
+#include "lines.h"
 #include "live.h"
 #include "maps.h"
 #include "oom.h"
@@ -126,8 +128,9 @@ typedef struct hl_image {
     hl_live live;
     hl_maps maps;
     hl_names names;
-    uint64_t base, top;   /* where it has the session mapped; the epoch up to which this pass reads */
-    uint64_t order_after; /* its order word after all heads were read */
+    hl_line_chunk **lines; /* its chunks of counters, by index; null: it has none */
+    uint64_t base, top;    /* where it has the session mapped; the epoch up to which this pass reads */
+    uint64_t order_after;  /* its order word after all heads were read */
     uint32_t slot, facts;
     bool dead;     /* nothing more can come: its process has ended or is another image now */
     bool replaced; /* by exec: what it had alive is released */
@@ -147,10 +150,11 @@ typedef struct hl_reader {
     uint64_t h1, h2;    /* the writer's head, as the program's address, before and after the order word was read */
     uint64_t epoch, size;
     hl_image *image;
-    uint32_t thread; /* index */
-    uint32_t charge; /* the thread and the region that it is in: what rows are found by */
-    uint32_t writer; /* index of its slot */
-    uint32_t chunk;  /* index + 1; 0: none */
+    hl_line_stack *lines; /* the lines that its thread is in; null: it never was in one */
+    uint32_t thread;      /* index */
+    uint32_t charge;      /* the thread and the region that it is in: what rows are found by */
+    uint32_t writer;      /* index of its slot */
+    uint32_t chunk;       /* index + 1; 0: none */
     bool past_h1, wanted, ended, broken;
     bool moving, moving_known; /* a realloc has begun; its old block was ours */
     hl_block moved;
@@ -159,7 +163,8 @@ typedef struct hl_reader {
     uint32_t node[HL_STACK_SLOTS];                /* what it means, */
     uint32_t rows[HL_STACK_SLOTS][HL_ALLOCATORS]; /* and the rows already found for it; 0: not yet */
     hl_pieces unmapped;                           /* by the last UNMAP, */
-    uint32_t unmapped_ms;                         /* and when */
+    uint32_t unmapped_ms;                         /* when, */
+    uint64_t unmapped_marks;                      /* and after how many marks of lines */
     char *code;                                   /* a code object that comes in parts */
     uint64_t code_address;
     uint32_t code_version, code_bytes, code_have;
@@ -192,6 +197,7 @@ typedef struct hl_books {
     hl_rows rows;
     hl_tree tree;
     hl_cells cells;
+    hl_lines lines;
 
     hl_process **processes; /* by id - 1 */
     uint32_t process_count, process_room;
@@ -435,6 +441,25 @@ bool hl_node_is_hidden(const hl_books *books, hl_image *image, uint64_t id, uint
 void hl_node_charged(hl_books *books, hl_image *image, uint64_t id, uint32_t node);
 /* Gives the rows of `from` to node `to`; rows that both have are added up. */
 void hl_rows_move(hl_books *books, uint32_t from, uint32_t to);
+
+/* ------------------------------------------------------------------------------------------------------- lines.c */
+
+void hl_lines_init(hl_lines *lines, uint32_t chunks);
+void hl_lines_release(hl_lines *lines);
+/* HL_WORD_LINES; as in announce.c. */
+uint32_t hl_lines_announced(hl_books *books, hl_reader *reader, const uint64_t *w, uint64_t left);
+/* HL_WORD_LINE. False: not valid. */
+bool hl_lines_moved_on(hl_books *books, hl_reader *reader, uint64_t word);
+/* What a thread that has a stack of lines (hl_reader.lines) allocates and frees; after the books have it. */
+void hl_lines_allocated(hl_books *books, hl_reader *reader, uint64_t size);
+void hl_lines_freed(hl_books *books, hl_reader *reader, const hl_block *block, uint64_t size);
+void hl_lines_not_freed(hl_books *books, hl_reader *reader, const hl_block *block, uint64_t size); /* after all */
+/* Nothing more comes from this reader, or from this image, whose counters are still there. */
+void hl_lines_end_of_thread(hl_books *books, hl_reader *reader);
+void hl_lines_end_image(hl_books *books, hl_image *image);
+void hl_lines_release_image(hl_books *books, hl_image *image);
+/* Adds what has changed, open executions too. Before code objects are added: it asks for them. */
+void hl_lines_fill(hl_books *books, hl_batch *batch);
 
 /* ----------------------------------------------------------------------------------------------------- mapping.c */
 

@@ -260,6 +260,7 @@ void hl_books_fill(hl_books *books, hl_batch *batch, bool final, bool stopped)
         hl_batch_thread *to = ADD(batch->threads);
         *to = (hl_batch_thread){i, g->process, g->tid, g->threads, g->name, g->base, books->regions[g->region]};
     }
+    hl_lines_fill(books, batch);
     hl_tree *tree = &books->tree;
     for (; tree->codes_sent + 1 < tree->codes; tree->codes_sent++) {
         const hl_code *c = &tree->code[tree->codes_sent + 1];

@@ -23,14 +23,17 @@ static hl_block block_of(const hl_piece *piece)
     };
 }
 
-/* A piece is gone. Its bytes are freed; the mapping is, once, with its last piece. */
-static void release(hl_books *books, hl_process *process, hl_piece *piece)
+/* A piece is gone. Its bytes are freed; the mapping is, once, with its last piece. `by`: the reader whose thread took it
+ * away; null: it is the end of all. */
+static void release(hl_books *books, hl_process *process, hl_reader *by, hl_piece *piece)
 {
     uint64_t bytes = piece->end - piece->start;
     process->maps[piece->map_class].live -= bytes;
     if (piece->map_class != HL_MAP_HEAP)
         return;
     hl_block block = block_of(piece);
+    if (by && by->lines)
+        hl_lines_freed(books, by, &block, bytes);
     if (piece->last) {
         hl_release(books, process, &block, bytes);
     } else {
@@ -45,12 +48,18 @@ static void release(hl_books *books, hl_process *process, hl_piece *piece)
 }
 
 /* .. and was not gone after all: the munmap failed. */
-static void take_back(hl_books *books, hl_process *process, const hl_piece *piece, uint32_t unmapped_ms)
+static void take_back(hl_books *books, hl_reader *reader, const hl_piece *piece)
 {
+    hl_process *process = reader->image->process;
+    uint32_t unmapped_ms = reader->unmapped_ms;
     uint64_t bytes = piece->end - piece->start;
     process->maps[piece->map_class].live += bytes;
     if (piece->map_class != HL_MAP_HEAP)
         return;
+    if (reader->lines && reader->lines->marks == reader->unmapped_marks) {
+        hl_block block = block_of(piece);
+        hl_lines_not_freed(books, reader, &block, bytes);
+    }
     if (process->part) {
         hl_block back = block_of(piece);
         hl_part_take_back(books, process, &back, bytes, piece->last, piece->later, unmapped_ms);
@@ -68,12 +77,12 @@ static void take_back(hl_books *books, hl_process *process, const hl_piece *piec
         hl_row_old_gone(books, number, piece->born_ms, unmapped_ms, -(int64_t)piece->last, -(int64_t)bytes);
 }
 
-static void release_all(hl_books *books, hl_process *process, hl_pieces *pieces)
+static void release_all(hl_books *books, hl_process *process, hl_reader *by, hl_pieces *pieces)
 {
     for (uint32_t i = 0; i < pieces->count; i++) {
         hl_piece *piece = &pieces->piece[i];
         piece->later = books->threads[piece->thread].allocations - piece->count;
-        release(books, process, piece);
+        release(books, process, by, piece);
     }
 }
 
@@ -96,6 +105,8 @@ static void put(hl_books *books, hl_reader *reader, uint64_t start, uint64_t end
         piece.thread = reader->thread;
         piece.count = ++books->threads[reader->thread].allocations;
         hl_charge(books, process, piece.row, bytes);
+        if (reader->lines)
+            hl_lines_allocated(books, reader, bytes);
     }
     hl_maps_put(&reader->image->maps, &piece);
 }
@@ -104,7 +115,7 @@ static void take_away(hl_books *books, hl_reader *reader, uint64_t start, uint64
 {
     hl_pieces *pieces = &books->pieces;
     hl_maps_take(&reader->image->maps, start, end, pieces);
-    release_all(books, reader->image->process, pieces);
+    release_all(books, reader->image->process, reader, pieces);
     hl_maps_forget(&reader->image->maps, pieces);
 }
 
@@ -121,7 +132,7 @@ static void commit(hl_books *books, hl_reader *reader, uint64_t start, uint64_t 
             pieces->piece[i].last = false; /* its number is in use */
             continue;
         }
-        release(books, reader->image->process, &piece);
+        release(books, reader->image->process, reader, &piece);
         put(books, reader, piece.start, piece.end, map_class == HL_MAP_ARENA ? HL_MAP_ARENA : HL_MAP_HEAP, word);
     }
     hl_maps_forget(maps, pieces);
@@ -157,7 +168,7 @@ uint32_t hl_map_word(hl_books *books, hl_reader *reader, const uint64_t *w, uint
     hl_process *process = image->process;
     if (kind == HL_WORD_UNMAP_UNDO) {
         for (uint32_t i = 0; i < reader->unmapped.count; i++) {
-            take_back(books, process, &reader->unmapped.piece[i], reader->unmapped_ms);
+            take_back(books, reader, &reader->unmapped.piece[i]);
             hl_maps_put(&image->maps, &reader->unmapped.piece[i]);
         }
         reader->unmapped.count = 0; /* their numbers are in use again */
@@ -181,7 +192,8 @@ uint32_t hl_map_word(hl_books *books, hl_reader *reader, const uint64_t *w, uint
         hl_maps_forget(&image->maps, &reader->unmapped);
         hl_maps_take(&image->maps, start, end, &reader->unmapped);
         reader->unmapped_ms = books->now_ms;
-        release_all(books, process, &reader->unmapped);
+        reader->unmapped_marks = reader->lines ? reader->lines->marks : 0;
+        release_all(books, process, reader, &reader->unmapped);
         return 2;
     case HL_WORD_COMMIT:
         commit(books, reader, start, end, map_class, word);
@@ -202,6 +214,6 @@ void hl_map_release_all(hl_books *books, hl_image *image)
 {
     hl_pieces *pieces = &books->pieces;
     hl_maps_take(&image->maps, 0, UINT64_MAX, pieces);
-    release_all(books, image->process, pieces);
+    release_all(books, image->process, NULL, pieces);
     hl_maps_forget(&image->maps, pieces);
 }

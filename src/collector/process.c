@@ -501,6 +501,7 @@ static void end_image(hl_books *books, hl_image *image)
                                    "under the earlier one";
         hl_books_note(books, process->id, text, sizeof text - 1);
     }
+    hl_lines_end_image(books, image);
     hl_books_drop_image(books, image);
     books->images[image->slot] = NULL;
     books->image_count--;

@@ -117,6 +117,7 @@ static void drop_reader(hl_books *books, uint32_t position)
     }
     leave_chunk(books, reader);
     hl_apply_end_of_thread(books, reader);
+    hl_lines_end_of_thread(books, reader);
     hl_maps_forget(&reader->image->maps, &reader->unmapped);
     reader->image->process->waited_ns += atomic_load(&hl_session_writer(books->session, slot)->waited_ns);
     reader->image->process->changed = true;
@@ -584,6 +585,8 @@ void hl_books_drop_image(hl_books *books, hl_image *image)
     /* Chunks that its writers took, wherever they stand: published chains, one just taken, those of a broken writer. */
     for (uint32_t chunk = 0; chunk < s->chunks; chunk++) {
         uint32_t owner = atomic_load(&hl_session_chunk(s, chunk)->owner);
+        if (owner == (HL_OWNER_LINES | image->slot) && !books->chunk_held[chunk])
+            give_back(books, chunk); /* of counters, announced or not */
         if (owner == 0 || owner > HL_MAX_WRITERS || books->chunk_held[chunk])
             continue;
         hl_wire_writer *writer = hl_session_writer(s, owner - 1);

@@ -143,6 +143,20 @@ typedef struct hl_batch_note {
     hl_text text;
 } hl_batch_note; /* process 0: of the recording */
 
+typedef struct hl_batch_line_function { /* a function that is profiled by line, of one image of a process; id from 1 */
+    uint32_t id, process;
+    uint32_t code; /* hl_batch_code.id; 0: not known */
+    hl_text name;
+    int32_t first_line, last_line;
+} hl_batch_line_function;
+
+typedef struct hl_batch_line { /* (function, line) is the key */
+    uint32_t function;
+    int32_t line;
+    uint64_t hits, allocated, freed, allocations, highest, temporary, largest;
+    uint64_t rss; /* 0: not looked at */
+} hl_batch_line;
+
 /* Growable arrays: `n` rows of room `room`, from malloc; hl_batch_clear keeps the room. */
 #define HL_ROWS(type)                                                                                                  \
     struct {                                                                                                           \
@@ -162,6 +176,8 @@ typedef struct hl_batch {
     HL_ROWS(hl_batch_cell) cells;
     HL_ROWS(hl_batch_mark) marks; /* only new ones, always */
     HL_ROWS(hl_batch_note) notes; /* only new ones, always */
+    HL_ROWS(hl_batch_line_function) line_functions;
+    HL_ROWS(hl_batch_line) lines;
 } hl_batch;
 
 /* Room for one more row at the end of `rows` (a HL_ROWS), zeroed; null when memory is out. */

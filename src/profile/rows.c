@@ -76,7 +76,7 @@ void hl_batch_clear(hl_batch *b)
     memset(&b->meta, 0, sizeof b->meta);
     b->complete = false;
     b->processes.n = b->threads.n = b->codes.n = b->nodes.n = b->stats.n = 0;
-    b->buckets.n = b->ticks.n = b->cells.n = b->marks.n = b->notes.n = 0;
+    b->buckets.n = b->ticks.n = b->cells.n = b->marks.n = b->notes.n = b->line_functions.n = b->lines.n = 0;
 }
 
 void hl_batch_release(hl_batch *b)
@@ -91,5 +91,7 @@ void hl_batch_release(hl_batch *b)
     free(b->cells.row);
     free(b->marks.row);
     free(b->notes.row);
+    free(b->line_functions.row);
+    free(b->lines.row);
     memset(b, 0, sizeof *b);
 }

@@ -51,6 +51,31 @@ static void check(hl_books *books, hl_batch *batch)
             abort();
         }
     }
+    for (size_t i = 0; i < batch->lines.n; i++) {
+        const hl_batch_line *l = &batch->lines.row[i];
+        bool of = false;
+        for (size_t k = 0; k < batch->line_functions.n; k++)
+            of |= batch->line_functions.row[k].id == l->function &&
+                  l->line >= batch->line_functions.row[k].first_line &&
+                  l->line <= batch->line_functions.row[k].last_line;
+        if (!of || l->highest > l->allocated || l->largest > l->allocated || l->temporary > l->freed) {
+            fprintf(stderr, "line %d is wrong\n", l->line);
+            abort();
+        }
+    }
+}
+
+/* A chunk of counters, and a function with 100 lines in it. */
+static uint32_t counters(ring_process *p, ring_writer *w)
+{
+    hl_wire_chunk *c = ring_pop(p->session);
+    atomic_fetch_add(&p->session->out, 1);
+    memset(c->words, 0, HL_CHUNK_WORDS * 8);
+    atomic_store(&c->owner, HL_OWNER_LINES | p->index);
+    uint32_t id = c->index * HL_LINES_A_CHUNK;
+    const uint64_t words[] = {HL_WORD(HL_WORD_LINES, 0x1000), UINT64_C(1) << 32 | id, UINT64_C(100) << 32 | 10, 1, 'f'};
+    ring_words(w, words, sizeof words / sizeof *words);
+    return id;
 }
 
 static void words(hl_books *books, ring_process *p, input *in, uint64_t *now_ns)
@@ -58,6 +83,7 @@ static void words(hl_books *books, ring_process *p, input *in, uint64_t *now_ns)
     ring_writer w[2] = {ring_begin(p, 1), ring_begin(p, 2)};
     ring_code(&w[0], 0x1000, "a.py", "f");
     ring_node(&w[0], ring_root(&w[0]), 0x1000, 2, true);
+    uint32_t lines = counters(p, &w[0]);
     while (in->left) {
         uint64_t piece[128];
         size_t n = 1 + take(in, 1) % 64;
@@ -69,6 +95,15 @@ static void words(hl_books *books, ring_process *p, input *in, uint64_t *now_ns)
                 piece[i] = (piece[i] & HL_PAYLOAD) | (piece[i] >> HL_KIND_SHIFT) % HL_WORD_KINDS << HL_KIND_SHIFT;
             if (piece[i] % 5 == 0) /* few addresses, so that frees meet their blocks */
                 piece[i] = (piece[i] & ~(HL_ADDRESS_MASK << HL_SIZE_BITS)) | (1 + piece[i] / 5 % 50) << HL_SIZE_BITS;
+            if (piece[i] % 7 == 0) /* lines: most of a function that is known, at small depths */
+                piece[i] = HL_WORD(HL_WORD_LINE,
+                                   (piece[i] >> 8) % 20 << 32 | (piece[i] % 3 ? lines + (piece[i] >> 16) % 110 : 0));
+            if (piece[i] % 11 == 0 && i + 4 < n) { /* an announcement that is nearly right */
+                piece[i++] = HL_WORD(HL_WORD_LINES, 0x1000);
+                piece[i++] = lines + take(in, 2) % 3000;
+                piece[i++] = take(in, 2) % 1100 << 32 | take(in, 1);
+                piece[i] = take(in, 1) % 16;
+            }
         }
         ring_words(writer, piece, n);
         *now_ns += 3000000;
@@ -80,6 +115,8 @@ static void words(hl_books *books, ring_process *p, input *in, uint64_t *now_ns)
 static void pokes(hl_books *books, hl_session *s, ring_process *p, input *in, uint64_t *now_ns)
 {
     ring_writer w[2] = {ring_begin(p, 1), ring_begin(p, 2)};
+    uint64_t in_line = HL_WORD(HL_WORD_LINE, counters(p, &w[0]) + 1);
+    ring_words(&w[0], &in_line, 1);
     for (int i = 0; i < 20; i++)
         ring_malloc(&w[i % 2], 0x10000 + (uint64_t)i * 16, 10);
     while (in->left) {
