@@ -103,6 +103,14 @@ int hl_dictionary_add_code(hl_dictionary *d, const hl_batch_code *code)
     return error;
 }
 
+uint32_t hl_dictionary_file_of(const hl_dictionary *d, uint32_t code)
+{
+    uint32_t index = hl_idmap_get(&d->code_by_id, code);
+    if (index == HL_IDMAP_NONE || !d->codes.row[index].code.python_version)
+        return 0;
+    return d->functions.row[d->codes.row[index].function - 1].file;
+}
+
 static int frame_id(hl_dictionary *d, uint32_t function, hl_position at, uint32_t *id)
 {
     uint64_t key = hl_idmap_hash(&at, sizeof at, function);

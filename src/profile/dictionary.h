@@ -75,6 +75,8 @@ void hl_dictionary_close(hl_dictionary *d);
 int hl_dictionary_forget_stacks(hl_dictionary *d); /* all but the root */
 int hl_dictionary_add_code(hl_dictionary *d, const hl_batch_code *code);
 int hl_dictionary_add_node(hl_dictionary *d, const hl_batch_node *node);
+/* The id of a code object's file; 0: it is not known, or a loaded object. */
+uint32_t hl_dictionary_file_of(const hl_dictionary *d, uint32_t code);
 /* The function's id, made if need be: then it keeps `file` and `name`, which must live as long as the dictionary. */
 int hl_dictionary_function(hl_dictionary *d, hl_text file, hl_text name, int32_t first_line, uint32_t *id);
 /* Room for a text that lives as long as the dictionary; null: no memory. */

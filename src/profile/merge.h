@@ -19,10 +19,10 @@ typedef struct hl_merge_set {
 
 typedef struct hl_merging {
     hl_profile_writer *writer;
-    hl_merge_set frames, stacks;                   /* frame id - 1; stack id */
-    int64_t processes, threads, stats, recordings; /* highest ids so far */
-    int64_t tick_ns, cell_tick_ns;                 /* of the merged profile */
-    uint32_t texts_differ;                         /* files whose source text is not the same everywhere */
+    hl_merge_set frames, stacks;                                   /* frame id - 1; stack id */
+    int64_t processes, threads, stats, recordings, line_functions; /* highest ids so far */
+    int64_t tick_ns, cell_tick_ns;                                 /* of the merged profile */
+    uint32_t texts_differ; /* files whose source text is not the same everywhere */
     char first_differing[200];
 } hl_merging;
 

@@ -335,7 +335,7 @@ static int copy_stats(hl_merging *m, const hl_merge_source *s, maps *to)
 }
 
 /* What SQL alone can do. ?1 processes, ?2 threads, ?3 stats, ?4 recordings: to add to ids; ?5 to add to times; ?6 ticks and ?7
- * cell ticks of the source, ?8 and ?9 of the merged profile; ?10 the source's name. */
+ * cell ticks of the source, ?8 and ?9 of the merged profile; ?10 the source's name; ?11 functions profiled by line. */
 /* As it is: clang-format does not come to an end with strings that macros join. */
 // clang-format off
 #define CELL_TICK(tick) "((" tick ") * ?7 + ?5) / ?9"
@@ -381,6 +381,15 @@ static const char *const pool_copies[] = {
     "INSERT INTO main.pool (process, libraries, peak) SELECT process + ?1, libraries, peak FROM source.pool",
     ("INSERT OR REPLACE INTO main.pool_tick (process, tick, resident) "
      "SELECT process + ?1, " TICK("tick") ", resident FROM source.pool_tick ORDER BY process, tick"),
+};
+
+/* The file is the source's own until copy_line_files gives it the new id. */
+static const char *const line_copies[] = {
+    ("INSERT INTO main.line_function (id, process, file, name, first_line, last_line) "
+     "SELECT id + ?11, process + ?1, file, name, first_line, last_line FROM source.line_function ORDER BY id"),
+    ("INSERT INTO main.line_profile (function, line, hits, allocated, freed, allocations, highest, temporary, largest, rss) "
+     "SELECT function + ?11, line, hits, allocated, freed, allocations, highest, temporary, largest, rss "
+     "FROM source.line_profile"),
 };
 
 /* The recordings of a profile that was merged before, or the one that it is itself. */
@@ -435,7 +444,25 @@ static int run(hl_merging *m, const hl_merge_source *s, const char *sql)
             sqlite3_bind_int64(statement, i + 1, numbers[i]);
     if (sqlite3_bind_parameter_count(statement) >= 10)
         sqlite3_bind_text(statement, 10, s->name, -1, SQLITE_STATIC);
+    if (sqlite3_bind_parameter_count(statement) >= 11)
+        sqlite3_bind_int64(statement, 11, m->line_functions);
     return finish(m, statement, 0, sqlite3_step(statement));
+}
+
+static int copy_line_files(hl_merging *m, const maps *to)
+{
+    sqlite3_stmt *rows = prepare(m, "SELECT id, file FROM main.line_function WHERE id > ?1 ORDER BY id");
+    sqlite3_stmt *put = prepare(m, "UPDATE main.line_function SET file = ?2 WHERE id = ?1");
+    int step = SQLITE_DONE, error = rows && put ? 0 : sql_error(m);
+    if (!error)
+        sqlite3_bind_int64(rows, 1, m->line_functions);
+    while (!error && (step = sqlite3_step(rows)) == SQLITE_ROW) {
+        sqlite3_bind_int64(put, 1, sqlite3_column_int64(rows, 0));
+        bind_or_null(put, 2, mapped(&to->files, number_or_null(rows, 1)));
+        error = step_and_reset(m, put);
+    }
+    sqlite3_finalize(put);
+    return finish(m, rows, error, step);
 }
 
 #define RUN_ALL(list)                                                                                                  \
@@ -480,6 +507,11 @@ int hl_merge_rows(hl_merging *m, const hl_merge_source *s)
         RUN_ALL(region_copies);
     if (ask(m, "SELECT count(*) FROM source.sqlite_master WHERE name IN ('pool', 'pool_tick')") == 2)
         RUN_ALL(pool_copies);
+    if (ask(m, "SELECT count(*) FROM source.sqlite_master WHERE name IN ('line_function', 'line_profile')") == 2) {
+        RUN_ALL(line_copies);
+        if (!error)
+            error = copy_line_files(m, &to);
+    }
     bool merged =
         ask(m, "SELECT count(*) FROM source.sqlite_master WHERE name IN ('recording', 'recording_label')") == 2 &&
         ask(m, "SELECT count(*) FROM source.recording") > 0;
@@ -497,6 +529,7 @@ int hl_merge_rows(hl_merging *m, const hl_merge_source *s)
     m->processes = ask(m, "SELECT max(id) FROM main.process");
     m->threads = ask(m, "SELECT max(id) FROM main.thread");
     m->stats = ask(m, "SELECT max(id) FROM main.stat");
+    m->line_functions = ask(m, "SELECT max(id) FROM main.line_function");
     m->recordings = ask(m, "SELECT max(id) FROM main.recording");
     hl_idmap_clear(&to.files);
     hl_idmap_clear(&to.functions);

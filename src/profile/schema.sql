@@ -131,6 +131,25 @@ SELECT stat, born, CASE lived WHEN 0 THEN NULL ELSE born + lived END AS died, bl
 CREATE TABLE mark (time_ns INTEGER NOT NULL, process INTEGER, kind TEXT NOT NULL, name TEXT NOT NULL); -- fork, exec, exit ..
 CREATE TABLE note (id INTEGER PRIMARY KEY, process INTEGER, text TEXT NOT NULL); -- what the user should know
 
+-- Functions profiled line by line: one row for each image of a process that ran one (exec begins another). Functions with equal
+-- file, name and first_line are the same one. docs/semantics.md, "Lines", has what the numbers mean.
+CREATE TABLE line_function (
+    id INTEGER PRIMARY KEY, process INTEGER NOT NULL,
+    file INTEGER,                  -- file.id; NULL: not known
+    name TEXT NOT NULL,            -- qualified
+    first_line INTEGER NOT NULL, last_line INTEGER NOT NULL
+);
+CREATE TABLE line_profile (        -- lines that ran
+    function INTEGER NOT NULL, line INTEGER NOT NULL, -- line_function.id
+    hits INTEGER NOT NULL,         -- executions
+    allocated INTEGER NOT NULL, freed INTEGER NOT NULL, allocations INTEGER NOT NULL, -- while in the line, callees included
+    highest INTEGER NOT NULL,      -- the most by which one execution had allocated more than freed
+    temporary INTEGER NOT NULL,    -- bytes allocated and freed within one execution
+    largest INTEGER NOT NULL,      -- allocation
+    rss INTEGER,                   -- the highest after an execution; NULL: not looked at
+    PRIMARY KEY (function, line)
+) WITHOUT ROWID;
+
 -- One row a recording of a merged profile (heapline merge); none in others. Processes first_process to last_process are its.
 CREATE TABLE recording (
     id INTEGER PRIMARY KEY,

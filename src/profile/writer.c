@@ -40,6 +40,8 @@ static const char *const statement_sql[WRITER_STATEMENTS] = {
     [PUT_MARK] = "INSERT INTO mark VALUES (?, ?, ?, ?)",
     [PUT_NOTE] = "INSERT INTO note (process, text) SELECT ?1, ?2 WHERE NOT EXISTS "
                  "(SELECT 1 FROM note WHERE process IS ?1 AND text = ?2)",
+    [PUT_LINE_FUNCTION] = "INSERT OR REPLACE INTO line_function VALUES (?, ?, ?, ?, ?, ?)",
+    [PUT_LINE] = "INSERT OR REPLACE INTO line_profile VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 };
 
 /* ------------------------------------------------------------------------------------------------ errors, binding */
@@ -525,6 +527,31 @@ static int put_note(hl_profile_writer *w, const hl_batch_note *n)
     return store(&r);
 }
 
+static int put_line_function(hl_profile_writer *w, const hl_batch_line_function *f)
+{
+    uint32_t file = hl_dictionary_file_of(&w->dictionary, f->code);
+    row r = begin(w, PUT_LINE_FUNCTION);
+    put(&r, f->id);
+    put(&r, f->process);
+    put_or_null(&r, file, file != 0);
+    put_text(&r, f->name);
+    put_signed(&r, f->first_line);
+    put_signed(&r, f->last_line);
+    return store(&r);
+}
+
+static int put_line(hl_profile_writer *w, const hl_batch_line *l)
+{
+    row r = begin(w, PUT_LINE);
+    put(&r, l->function);
+    put_signed(&r, l->line);
+    const uint64_t numbers[] = {l->hits, l->allocated, l->freed, l->allocations, l->highest, l->temporary, l->largest};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        put(&r, numbers[i]);
+    put_or_null(&r, (int64_t)(l->rss & INT64_MAX), l->rss != 0);
+    return store(&r);
+}
+
 int hl_writer_note(hl_profile_writer *w, uint32_t process, const char *text)
 {
     return put_note(w, &(hl_batch_note){.process = process, .text = {text, (uint32_t)strlen(text)}});
@@ -587,6 +614,8 @@ static int put_batch(hl_profile_writer *w, const hl_batch *b)
     PUT_ALL(b->cells, put_cell);
     PUT_ALL(b->marks, put_mark);
     PUT_ALL(b->notes, put_note);
+    PUT_ALL(b->line_functions, put_line_function);
+    PUT_ALL(b->lines, put_line);
     return error ? error : put_meta(w, &b->meta);
 }
 

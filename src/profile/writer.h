@@ -32,6 +32,8 @@ enum writer_statement {
     DELETE_CELL,
     PUT_MARK,
     PUT_NOTE,
+    PUT_LINE_FUNCTION,
+    PUT_LINE,
     WRITER_STATEMENTS,
 };
 

@@ -156,7 +156,7 @@ static void a_complete_batch_starts_anew(void **state)
     hl_profile_writer *w = open_writer();
     hl_batch b = {0};
     add_code(&b, 1, 0x0308, "f", lnotab, sizeof lnotab);
-    for (uint32_t i = 1; i < 3000; i++) {
+    for (uint32_t i = 1; i < 4000; i++) {
         add_node(&b, i, i - 1, HL_NODE_PYTHON, 1, 0);
         add_stat(&b, i, i, 1);
     }
@@ -167,11 +167,11 @@ static void a_complete_batch_starts_anew(void **state)
     b.complete = true;
     add_node(&b, 1, 0, HL_NODE_PYTHON, 1, 4); /* codes are not sent again */
     add_node(&b, 2, 1, HL_NODE_DEEPER, 0, 0);
-    add_stat(&b, 1, 2, 2999);
+    add_stat(&b, 1, 2, 3999);
     apply(w, &b);
     assert_string_equal(ask(w, "SELECT group_concat(name) FROM stack JOIN stack_kind ON stack_kind.id = kind"),
                         "root,python,deeper");
-    assert_string_equal(ask(w, "SELECT sum(allocated) FROM stat"), "2999");
+    assert_string_equal(ask(w, "SELECT sum(allocated) FROM stat"), "3999");
     assert_string_equal(ask(w, "SELECT line FROM frame JOIN stack ON stack.frame = frame.id"), "2");
     stat(path, &after);
     assert_true(after.st_size < before.st_size / 2); /* the pages are given back */
@@ -242,6 +242,7 @@ static void absurd_values_are_kept_within_the_integers(void **state)
     b.codes.row[0].first_line = INT32_MIN;
     b.codes.row[0].file = (hl_text){0};
     add_node(&b, 3, 0, HL_NODE_PYTHON, UINT32_MAX, UINT32_MAX);
+    memset(HL_ROWS_ADD(b.lines), 0xff, sizeof(hl_batch_line));
     apply(w, &b);
     assert_string_equal(ask(w, "SELECT allocated FROM stat WHERE id <> 7"), "9223372036854775807");
     assert_string_equal(ask(w, "SELECT live FROM stat WHERE id <> 7"), "-1");
@@ -251,7 +252,41 @@ static void absurd_values_are_kept_within_the_integers(void **state)
     assert_string_equal(ask(w, "SELECT libraries || peak FROM pool"), "9223372036854775807");
     assert_string_equal(ask(w, "SELECT count(*) FROM pool_tick"), "0");
     assert_string_equal(ask(w, "SELECT count(*) FROM cell"), "2");
+    assert_string_equal(ask(w, "SELECT hits || rss FROM line_profile"), "92233720368547758079223372036854775807");
     assert_string_equal(ask(w, "SELECT value FROM meta WHERE key = 'state'"), "stopped");
+    hl_profile_writer_close(w);
+    hl_batch_release(&b);
+}
+
+static void lines_of_profiled_functions_have_their_file(void **state)
+{
+    (void)state;
+    static const char question[] =
+        "SELECT group_concat(coalesce(path, '?') || ' ' || name || ' ' || first_line || '-' || last_line || ' ' || "
+        "line || ' ' "
+        "|| hits || ' ' || allocated || ' ' || freed || ' ' || allocations || ' ' || highest || ' ' || temporary || ' "
+        "' || "
+        "largest || ' ' || coalesce(rss, '-'), '; ') FROM (SELECT * FROM line_function JOIN line_profile ON "
+        "line_profile.function = line_function.id LEFT JOIN file ON file.id = line_function.file ORDER BY line)";
+    hl_profile_writer *w = open_writer();
+    hl_batch b = {0};
+    hl_batch_line_function *f = HL_ROWS_ADD(b.line_functions);
+    *f =
+        (hl_batch_line_function){.id = 1, .process = 1, .code = 1, .name = {"C.f", 3}, .first_line = 2, .last_line = 9};
+    hl_batch_line line = {1, 3, 4, 5, 6, 7, 8, 9, 10, 0};
+    *(hl_batch_line *)HL_ROWS_ADD(b.lines) = line;
+    apply(w, &b); /* its code object comes later */
+    assert_string_equal(ask(w, question), "? C.f 2-9 3 4 5 6 7 8 9 10 -");
+    add_code(&b, 1, 0x0308, "f", lnotab, sizeof lnotab);
+    *(hl_batch_line_function *)HL_ROWS_ADD(b.line_functions) =
+        (hl_batch_line_function){.id = 1, .process = 1, .code = 1, .name = {"C.f", 3}, .first_line = 2, .last_line = 9};
+    line.hits = 40;
+    line.rss = 11;
+    *(hl_batch_line *)HL_ROWS_ADD(b.lines) = line;
+    line.line = 4;
+    *(hl_batch_line *)HL_ROWS_ADD(b.lines) = line;
+    apply(w, &b);
+    assert_string_equal(ask(w, question), "/p/a.py C.f 2-9 3 40 5 6 7 8 9 10 11; /p/a.py C.f 2-9 4 40 5 6 7 8 9 10 11");
     hl_profile_writer_close(w);
     hl_batch_release(&b);
 }
@@ -358,6 +393,7 @@ int main(void)
         cmocka_unit_test(a_complete_batch_starts_anew),
         cmocka_unit_test(what_leads_nowhere_is_charged_to_the_root),
         cmocka_unit_test(absurd_values_are_kept_within_the_integers),
+        cmocka_unit_test(lines_of_profiled_functions_have_their_file),
         cmocka_unit_test(who_and_how_is_in_meta),
         cmocka_unit_test(python_versions_are_told_in_words),
         cmocka_unit_test(histograms_are_varints),
