@@ -9,6 +9,7 @@
  * functions, behind a lock that no signal handler can find taken by its own thread.
  */
 #include "inside.h"
+#include "lines_boxes.h"
 #include "lines_python.h"
 #include "lines_stack.h"
 #include "python.h"
@@ -320,6 +321,8 @@ void hl_lines_begin(bool forked)
         if (c && c->lines)
             c->failed = false;
     }
+    if (hl_lines.started)
+        hl_line_boxes_set(true);
     if (forked) {
         atomic_store(&hl_lines.busy, 0);
         hl_line_stack_forked();

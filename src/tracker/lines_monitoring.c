@@ -8,6 +8,7 @@
  * Callbacks are built-in functions made here (PyCFunction_NewEx). They call nothing of Python's and raise nothing. What asking
  * for events allocates is ours, and is not recorded.
  */
+#include "lines_boxes.h"
 #include "lines_python.h"
 #include "lines_stack.h"
 
@@ -51,9 +52,11 @@ static HL_ALWAYS hl_line_code *code_of(void *code)
 
 static void *on_line(void *self, void *const *arguments, intptr_t count)
 {
+    uint32_t number = value_of(arguments[1]);
+    hl_line_check_box(arguments[1], number);
     hl_line_code *c = code_of(arguments[0]);
     if (HL_LIKELY(c != NULL)) {
-        uint32_t line = value_of(arguments[1]) - c->first_line;
+        uint32_t line = number - c->first_line;
         if (HL_LIKELY(line < c->lines)) {
             hl_line_count(c, line);
             hl_line_enter(c, present_frame(), line);
@@ -64,6 +67,7 @@ static void *on_line(void *self, void *const *arguments, intptr_t count)
 
 static void *on_leave(void *self, void *const *arguments, intptr_t count)
 {
+    hl_line_check_box(arguments[1], value_of(arguments[1]));
     if (HL_LIKELY(hl_line_self != NULL) && hl_line_code_find(arguments[0]))
         hl_line_leave(present_frame());
     return hl_py_api.none;
@@ -72,9 +76,11 @@ static void *on_leave(void *self, void *const *arguments, intptr_t count)
 /* A suspended call goes on, in the line in which it was. */
 static void *on_resume(void *self, void *const *arguments, intptr_t count)
 {
+    uint32_t offset = value_of(arguments[1]);
+    hl_line_check_box(arguments[1], offset);
     hl_line_code *c = code_of(arguments[0]);
     if (c) {
-        uint32_t unit = value_of(arguments[1]) / 2;
+        uint32_t unit = offset / 2;
         uint32_t line = unit < c->units ? c->line_of[unit] : 0;
         if (line)
             hl_line_enter(c, present_frame(), line - 1);
@@ -82,17 +88,10 @@ static void *on_resume(void *self, void *const *arguments, intptr_t count)
     return hl_py_api.none;
 }
 
-static void *on_throw(void *self, void *const *arguments, intptr_t count)
-{
-    return atomic_load_explicit(&hl_lines.codes, memory_order_relaxed) ? on_resume(self, arguments, count)
-                                                                       : hl_py_api.none;
-}
-
 static hl_py_method METHODS[] = {
     {"heapline_line", on_line, HL_PY_METH_FASTCALL, NULL},
     {"heapline_leave", on_leave, HL_PY_METH_FASTCALL, NULL},
     {"heapline_resume", on_resume, HL_PY_METH_FASTCALL, NULL},
-    {"heapline_throw", on_throw, HL_PY_METH_FASTCALL, NULL},
 };
 static const struct {
     const char *name;
@@ -100,7 +99,7 @@ static const struct {
     bool local;
 } EVENTS[] = {
     {"LINE", &METHODS[0], true},      {"PY_RETURN", &METHODS[1], true},  {"PY_YIELD", &METHODS[1], true},
-    {"PY_RESUME", &METHODS[2], true}, {"PY_UNWIND", &METHODS[1], false}, {"PY_THROW", &METHODS[3], false},
+    {"PY_RESUME", &METHODS[2], true}, {"PY_UNWIND", &METHODS[1], false}, {"PY_THROW", &METHODS[2], false},
 };
 
 /* What the interpreter allocates for us in between is not the program's. */
@@ -194,6 +193,12 @@ static bool register_all(bool on)
     return good;
 }
 
+static bool watch(void *code, long events)
+{
+    return call_with_number(monitoring.set_local_events, monitoring.tool, code, events);
+}
+static bool watch_for_learning(void *code) { return watch(code, monitoring.local); }
+
 int hl_lines_monitoring_start(void)
 {
     hl_wire_writer *w = hide();
@@ -208,6 +213,10 @@ int hl_lines_monitoring_start(void)
         why = "sys.monitoring refuses callbacks";
     }
     int error = why ? fail(why) : 0;
+    if (!error) {
+        hl_line_boxes_learn(watch_for_learning);
+        hl_line_boxes_set(true);
+    }
     show(w);
     return error;
 }
@@ -215,7 +224,7 @@ int hl_lines_monitoring_start(void)
 int hl_lines_monitoring_watch(hl_line_code *c, bool on)
 {
     hl_wire_writer *w = hide();
-    bool good = call_with_number(monitoring.set_local_events, monitoring.tool, c->code, on ? monitoring.local : 0);
+    bool good = watch(c->code, on ? monitoring.local : 0);
     int error = good ? 0 : fail("sys.monitoring refuses events of a code object");
     show(w);
     return error;
@@ -224,6 +233,7 @@ int hl_lines_monitoring_watch(hl_line_code *c, bool on)
 void hl_lines_monitoring_stop(void)
 {
     hl_wire_writer *w = hide();
+    hl_line_boxes_set(false);
     call_with_number(monitoring.set_events, monitoring.tool, NULL, 0);
     register_all(false);
     call(monitoring.unuse, monitoring.tool, NULL, NULL);

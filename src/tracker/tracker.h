@@ -106,6 +106,8 @@ typedef struct hl_tracker {
         _Atomic uint64_t *order;
         uint64_t root;  /* HL_ROOT_NODE of this image */
         uint64_t lines; /* the recording's number, of this process: counters of lines (lines.c) are good for one only */
+        /* Sizes of what the interpreter may allocate because it tells of lines (lines_boxes.c); 0: it does not. */
+        uint64_t box_bytes, data_bytes;
     } live;
 
     /* Kept over fork. Constant once recording, but for what is atomic. */
