@@ -22,6 +22,7 @@
 
 hl_lines_data hl_lines;
 
+enum { OLDEST = 0x308, MONITORING_SINCE = 0x30c };
 enum { FIRST_CODES = 64, MEMORY_BYTES = 1 << 16, NAME_MOST = 1024, CHUNK_TRIES = 20, CHUNK_WAIT_NS = 10 * 1000000 };
 
 /* ----------------------------------------------------------------------------------------------- lock and memory */
@@ -245,14 +246,15 @@ static int watch(hl_line_code *c)
         c->failed = true;
         return refuse("the function has no lines that can be counted");
     }
-    int error = hl_lines.started ? 0 : hl_lines_monitoring_start();
+    bool monitors = hl_python.version >= MONITORING_SINCE;
+    int error = hl_lines.started ? 0 : monitors ? hl_lines_monitoring_start() : hl_lines_trace_start();
     if (error)
         return error;
     hl_lines.started = true;
     bool wanted = atomic_load(&c->wanted);
     if (wanted == c->watched)
         return 0;
-    error = hl_lines_monitoring_watch(c, wanted);
+    error = monitors ? hl_lines_monitoring_watch(c, wanted) : 0;
     if (!error)
         c->watched = wanted;
     return error;
@@ -264,8 +266,8 @@ HL_EXPORT int heapline_lines_add(void *code, const char *name, size_t bytes, int
 {
     int saved = errno;
     unsigned python = version();
-    if (python < 0x30c)
-        return refuse("lines are profiled in CPython 3.12 and later");
+    if (python < OLDEST)
+        return refuse("lines are profiled in CPython 3.8 and later");
     if (!hl_py_find())
         return refuse("this interpreter lacks functions that are needed to profile lines");
     if (hl_py_api.interpreter() != hl_py_api.main_interpreter())
@@ -346,13 +348,18 @@ void hl_lines_stop(void)
     hl_line_codes *codes = atomic_load(&hl_lines.codes);
     if (!hl_lines.started)
         return;
+    bool monitors = hl_python.version >= MONITORING_SINCE;
     for (uint64_t i = 0; i <= codes->mask; i++) {
         hl_line_code *c = atomic_load(&codes->at[i]);
         if (c && c->watched) {
-            hl_lines_monitoring_watch(c, false);
+            if (monitors)
+                hl_lines_monitoring_watch(c, false);
             c->watched = false;
         }
     }
-    hl_lines_monitoring_stop();
+    if (monitors)
+        hl_lines_monitoring_stop();
+    else
+        hl_lines_trace_stop();
     hl_lines.started = false;
 }

@@ -25,7 +25,7 @@
 __thread void *hl_line_box __attribute__((tls_model("initial-exec")));
 
 enum {
-    WORDS = 160,    /* of the stack above a hook that are looked at */
+    WORDS = 160, /* of the stack above a hook that are looked at */
     SITES = 16,
     NEAR = 1 << 16, /* bytes between two calls of one function */
     BLANK_LINES = 400,
@@ -48,9 +48,9 @@ static struct {
     _Atomic uint32_t count;
     site data[SITES];
     _Atomic uint32_t data_count;
-    site candidates[SITES]; /* for `data`, and how often each was seen */
+    site candidates[SITES];         /* for `data`, and how often each was seen */
     uint64_t box_bytes, data_bytes; /* their sizes; 0: not known yet */
-    uint64_t data_malloc; /* PyMem_Malloc */
+    uint64_t data_malloc;           /* PyMem_Malloc */
     _Atomic uint64_t misses;
     _Atomic(void **) learner; /* &hl_line_box of the thread whose allocations are looked at; NULL: none */
     bool learning_data;
@@ -121,8 +121,9 @@ HL_COLD void hl_line_box_missed(const void *integer, const void *frame)
         boxes.made = NULL;
         atomic_store(&boxes.learner, &hl_line_box);
         if (atomic_fetch_add(&boxes.misses, 1) + 1 == MISSES_TOLD)
-            hl_lines_note("the interpreter makes a line number above 256 an object of 32 bytes for the line profiler, and these "
-                          "could not be told apart: they are counted as the lines' own");
+            hl_lines_note(
+                "the interpreter makes a line number above 256 an object of 32 bytes for the line profiler, and these "
+                "could not be told apart: they are counted as the lines' own");
     }
 }
 

@@ -7,6 +7,8 @@
  *   lines_table.c       which lines a code object has
  *   lines_python.h, .c  the interpreter's functions, looked up
  *   lines_monitoring.c  events of sys.monitoring (3.12 and later)
+ *   lines_boxes.h, .c   what these make the interpreter allocate
+ *   lines_trace.c       tracing (3.8 to 3.11)
  *
  * All runs in the program, on threads of the interpreter's, with the GIL held where there is one; hl_lines_tell in hooks.
  */
@@ -92,5 +94,7 @@ bool hl_line_table_read(hl_line_code *c);
 int hl_lines_monitoring_start(void);
 int hl_lines_monitoring_watch(hl_line_code *c, bool on);
 void hl_lines_monitoring_stop(void);
+int hl_lines_trace_start(void);
+void hl_lines_trace_stop(void);
 
 #endif

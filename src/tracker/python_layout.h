@@ -52,8 +52,8 @@ typedef struct hl_layout {
     uint16_t loops, loops_next;
 
     /* PyCodeObject. */
-    uint16_t first_traceable, bytecode, tlbc, flags;
-    uint16_t version; /* co_version; 0: there is none */
+    uint16_t first_traceable, bytecode, tlbc, flags; /* bytecode: before 3.11 a reference to bytes */
+    uint16_t version;                                /* co_version; 0: there is none */
     uint16_t file_name, name, first_line, table;
 
     /* Objects, bytes, str. */
@@ -97,14 +97,14 @@ static const hl_layout HL_LAYOUT_38 = { /* and 3.9; the walk is that of 3.7 */
     .frame = 24, .tracefunc = 64, .thread_id = 176, .has_global_state = true, .loop_form = HL_LOOP_EACH,
     .code = 32, .previous = 24, .instruction = 104, .locals_first = 360, .form = HL_AT_BYTES,
     .mark_form = HL_MARK_EXECUTING, .mark = 116,
-    .file_name = 104, .name = 112, .first_line = 40, .table = 120,
+    .bytecode = 48, .file_name = 104, .name = 112, .first_line = 40, .table = 120,
     HL_LAYOUT_OBJECTS_TO_311,
 };
 static const hl_layout HL_LAYOUT_310 = {
     .frame = 24, .tracefunc = 64, .thread_id = 176, .has_global_state = true, .loop_form = HL_LOOP_EACH, .loops = 48, .loops_next = 8,
     .code = 32, .previous = 24, .instruction = 96, .locals_first = 352, .form = HL_AT_UNITS,
     .mark_form = HL_MARK_TRACE_LINES, .mark = 84, .mark_unless = 88,
-    .file_name = 104, .name = 112, .first_line = 40, .table = 120,
+    .bytecode = 48, .file_name = 104, .name = 112, .first_line = 40, .table = 120,
     HL_LAYOUT_OBJECTS_TO_311,
 };
 static const hl_layout HL_LAYOUT_311 = {

@@ -88,6 +88,7 @@ typedef struct hl_python_data {
     uint64_t mark;                /* value of HL_HOT_MARK where marks count */
     char *code_type;              /* &PyCode_Type */
     char *none;                   /* Py_None */
+    char *line_trace;             /* a trace function that changes nothing (lines_trace.c) */
 
     /* python_state.c */
     char *(*state_getter)(void);

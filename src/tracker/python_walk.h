@@ -308,7 +308,8 @@ static HL_ALWAYS uint64_t hl_walk_from_state(hl_wire_writer *w, bool epoch_chang
     hl_python_frame *top = (hl_python_frame *)w->tracker_hot[HL_HOT_TOP];
     uint64_t mark = w->tracker_hot[HL_HOT_MARK];
     bool strict = epoch_changed | (w->order_seen != w->tracker_hot[HL_HOT_ORDER]);
-    if (L.mark_form != HL_MARK_NONE && HL_UNLIKELY(HL_AT(char *, state, L.tracefunc) != NULL))
+    if (L.mark_form != HL_MARK_NONE && HL_UNLIKELY(HL_AT(char *, state, L.tracefunc) != NULL) &&
+        HL_AT(char *, state, L.tracefunc) != hl_python.line_trace)
         return rest(w, leaf, true, HL_NO_MARK); /* a debugger may set the line of a frame that has not returned */
     if (HL_UNLIKELY(!top) || leaf != top->address || !hl_walk_stands(top, leaf, L))
         return rest(w, leaf, strict, mark);
