@@ -297,6 +297,10 @@ class Stats:
     """The one page about a recording: `heapline stats`."""
 
     command: str
+    start_unix_ns: int
+    """When the recording began, by the clock."""
+    native: bool
+    """Some stack has native frames."""
     verdict: str
     """How it ended, in words."""
     state: str

@@ -678,6 +678,8 @@ static int write_json(hl_report *r, const totals *t, const rss_parts *parts, con
     hl_out_begin(&verdict, (hl_terminal){.width = 80, .utf8 = true});
     hl_verdict_ending(m, &verdict);
     hl_json_text(&json, "command", hl_model_text(m, "command", ""));
+    json_or_null(&json, "start_unix_ns", m, "start_unix_ns");
+    hl_json_bool(&json, "native", m->has_native);
     hl_json_bytes(&json, "verdict", verdict.bytes ? verdict.at : "", verdict.bytes);
     hl_out_release(&verdict);
     json_or_null(&json, "exit", m, "exit_status");

@@ -1,4 +1,4 @@
-"""The real memory_profiler, to compare with: a virtual environment of its own, made when a test first asks for it."""
+"""The real memory_profiler and memray, to compare with: each in a virtual environment of its own, made when a test first asks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pytest
 from pythons import Python, cache_folder
 
 VERSION = "0.61.0"
+VERSIONS = {"memory_profiler": VERSION, "memray": "1.20.0"}
 
 
 @functools.lru_cache(None)
-def environment(python: Python) -> Path | str:
+def environment(python: Python, package: str = "memory_profiler") -> Path | str:
     """Its folder, or why there is none."""
-    folder = cache_folder() / f"memory_profiler-{VERSION}" / python.kind
+    folder = cache_folder() / f"{package}-{VERSIONS[package]}" / python.kind
     if not (folder / "complete").exists():
         for command in (
             [python.path, "-m", "venv", "--clear", str(folder)],
@@ -23,8 +24,9 @@ def environment(python: Python) -> Path | str:
                 str(folder / "bin" / "pip"),
                 "install",
                 "-q",
+                "--only-binary=:all:",
                 "--disable-pip-version-check",
-                f"memory_profiler=={VERSION}",
+                f"{package}=={VERSIONS[package]}",
             ],
         ):
             done = subprocess.run(command, capture_output=True, text=True, timeout=300)
@@ -34,9 +36,11 @@ def environment(python: Python) -> Path | str:
     return folder
 
 
-def original_folder(python: Python) -> Path:
-    """`bin` of an environment with memory_profiler; skips the test where there can be none."""
-    found = environment(python)
+def original_folder(python: Python, package: str = "memory_profiler") -> Path:
+    """`bin` of an environment with it; skips the test where there can be none."""
+    if python.root:
+        pytest.skip(f"{package} is installed for interpreters of this system only")
+    found = environment(python, package)
     if isinstance(found, str):
-        pytest.skip(f"memory_profiler {VERSION} cannot be installed here: {found}")
+        pytest.skip(f"{package} {VERSIONS[package]} cannot be installed here: {found}")
     return found / "bin"
