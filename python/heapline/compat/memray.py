@@ -10,7 +10,7 @@ The files are heapline's profiles, so every report of `heapline` reads them, and
 is in docs/memray.md. Sizes are bytes.
 """
 
-# ruff: noqa: UP006 (evaluated by 3.8)
+# ruff: noqa: UP006, UP035 (evaluated by 3.8)
 
 import os
 from datetime import datetime, timedelta, timezone
