@@ -55,9 +55,7 @@ def ours(heapline, python, program, **options):
         "PYTHONPATH": str(ROOT / "python"),
         "PATH": os.pathsep.join([str(heapline.binary.parent), os.environ.get("PATH", "")]),
     }
-    return heapline.plain(
-        "from heapline.compat import memray\n" + program, python=python, env=environment, **options
-    )
+    return heapline.plain("from heapline.compat import memray\n" + program, python=python, env=environment, **options)
 
 
 @SINCE
