@@ -127,6 +127,9 @@ int hl_cmd_collect(int argc, char **argv)
     const char *label = hl_record_bad_label(&o.record);
     if (label != NULL)
         return hl_options_mistake(&syntax, "--label %s: this is not KEY=VALUE", label);
+    const char *bad_lines = hl_record_bad_lines(&o.record);
+    if (bad_lines != NULL)
+        return hl_options_mistake(&syntax, "%s", bad_lines);
     const char *without = o.record.debuginfod ? hl_symbols_no_servers() : NULL;
     if (without != NULL)
         hl_error("--debuginfod: %s: recorded without", without);
@@ -170,6 +173,7 @@ int hl_cmd_collect(int argc, char **argv)
     if (error)
         return refuse(&o, output, hl_error_text(error));
     free(o.record.labels.at);
+    free(o.record.lines.at);
     char locator[sizeof recorder.session->locator + PATH_MAX + 2];
     int n = snprintf(locator, sizeof locator, o.inside ? "%s %s\n" : "%s\n", recorder.session->locator, output);
     return write(ready, locator, (size_t)n) == n ? HL_EXIT_OK : HL_EXIT_OURS;

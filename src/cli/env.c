@@ -70,6 +70,9 @@ int hl_cmd_env(int argc, char **argv)
     const char *label = hl_record_bad_label(&o.record);
     if (label != NULL)
         return hl_options_mistake(&syntax, "--label %s: this is not KEY=VALUE", label);
+    const char *bad_lines = hl_record_bad_lines(&o.record);
+    if (bad_lines != NULL)
+        return hl_options_mistake(&syntax, "%s", bad_lines);
     hl_install install;
     int error = hl_install_find(&install);
     if (error) {
@@ -78,7 +81,7 @@ int hl_cmd_env(int argc, char **argv)
         return HL_EXIT_USAGE;
     }
 
-    char **words = calloc(o.record.labels.n + 10, sizeof *words), text[64], all[8192];
+    char **words = calloc(o.record.labels.n + o.record.lines.n + 11, sizeof *words), text[64], all[8192];
     if (words == NULL)
         return HL_EXIT_USAGE;
     size_t n = 0;
@@ -106,11 +109,16 @@ int hl_cmd_env(int argc, char **argv)
     n = add(words, n, "--interval=", text);
     for (size_t i = 0; i < o.record.labels.n; i++)
         n = add(words, n, "--label=", o.record.labels.at[i]);
+    for (size_t i = 0; i < o.record.lines.n; i++)
+        n = add(words, n, "--lines=", o.record.lines.at[i]);
+    if (o.record.line_rss)
+        n = add(words, n, "--line-rss", "");
     hl_join_words(all, sizeof all, words);
     for (size_t i = 0; i < n; i++)
         free(words[i]);
     free(words);
     free(o.record.labels.at);
+    free(o.record.lines.at);
 
     print_variable("LD_PRELOAD", install.tracker, "\"${LD_PRELOAD:+:$LD_PRELOAD}\"");
     print_variable(HL_ENV_START, install.binary, "");

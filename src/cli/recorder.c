@@ -52,6 +52,16 @@ int hl_recorder_create(hl_recorder *r, const hl_record_options *o, const char *t
     if (error)
         return error;
     r->session->root_any = root_any;
+    r->session->line_rss = o->line_rss;
+    for (size_t i = 0, at = 0; i < o->lines.n; i++) { /* their lengths were checked */
+        size_t bytes = strlen(o->lines.at[i]);
+        if (at + bytes + 1 >= sizeof r->session->lines)
+            break;
+        if (at)
+            r->session->lines[at++] = ',';
+        memcpy(r->session->lines + at, o->lines.at[i], bytes);
+        at += bytes;
+    }
     return 0;
 }
 

@@ -15,7 +15,8 @@ typedef struct hl_record_options {
     bool force, malloc_only, native, debuginfod, quiet, verbose, no_source;
     unsigned children; /* hl_children */
     uint64_t interval_ns;
-    hl_option_list labels;
+    hl_option_list labels, lines;
+    bool line_rss;
 } hl_record_options;
 
 extern const char *const hl_children_names[]; /* in the order of hl_children */
@@ -63,6 +64,16 @@ extern const char *const hl_children_names[]; /* in the order of hl_children */
          .value = "KEY=VALUE",                                                                                         \
          .help = "kept in the profile; may be given several times",                                                    \
          HL_SETS(type, record.labels)},                                                                                \
+        {.name = "lines",                                                                                              \
+         .kind = HL_OPTION_LIST,                                                                                       \
+         .value = "MODULE:FUNCTION",                                                                                   \
+         .help =                                                                                                       \
+             "profile these functions line by line (\"app:load,pkg.mod:Class.method\"); may be given several times",   \
+         HL_SETS(type, record.lines)},                                                                                 \
+        {.name = "line-rss",                                                                                           \
+         .kind = HL_OPTION_FLAG,                                                                                       \
+         .help = "with --lines: resident memory after each line, too",                                                 \
+         HL_SETS(type, record.line_rss)},                                                                              \
     {                                                                                                                  \
         .name = "no-source", .kind = HL_OPTION_FLAG, .help = "do not keep the text of source files in the profile",    \
         HL_SETS(type, record.no_source)                                                                                \
@@ -70,6 +81,8 @@ extern const char *const hl_children_names[]; /* in the order of hl_children */
 
 /* Every label has a key and a value. Null, or the first that has not. */
 const char *hl_record_bad_label(const hl_record_options *options);
+/* What is wrong with --lines, in words that begin with what was given, from a static buffer; null: nothing. */
+const char *hl_record_bad_lines(const hl_record_options *options);
 
 typedef struct hl_recorder {
     hl_session *session;

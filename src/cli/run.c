@@ -257,6 +257,9 @@ static int understand(run_options *o, hl_target_words *given, char *said, size_t
     const char *label = hl_record_bad_label(&o->record);
     if (label != NULL)
         return hl_options_mistake(&syntax, "--label %s: this is not KEY=VALUE", label);
+    const char *bad_lines = hl_record_bad_lines(&o->record);
+    if (bad_lines != NULL)
+        return hl_options_mistake(&syntax, "%s", bad_lines);
     const char *why = o->record.debuginfod ? hl_symbols_no_servers() : NULL;
     if (why != NULL) {
         hl_error("--debuginfod: %s", why);
@@ -294,5 +297,6 @@ int hl_cmd_run(int argc, char **argv)
         free(target.argv);
     }
     free(o.record.labels.at);
+    free(o.record.lines.at);
     return status;
 }
