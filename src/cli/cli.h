@@ -35,6 +35,7 @@ int hl_cmd_tree(int argc, char **argv);
 int hl_cmd_table(int argc, char **argv);
 int hl_cmd_summary(int argc, char **argv);
 int hl_cmd_lines(int argc, char **argv);
+int hl_cmd_profiled(int argc, char **argv);
 int hl_cmd_timeline(int argc, char **argv);
 int hl_cmd_processes(int argc, char **argv);
 

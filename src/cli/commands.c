@@ -12,6 +12,7 @@ const hl_command hl_commands[] = {
     {"collect", "internal", hl_cmd_collect, NULL},
     {"summary", "memory by function, with and without what it called", hl_cmd_summary, HL_GROUP_READ},
     {"lines", "source lines beside what they took and held", hl_cmd_lines, HL_GROUP_READ},
+    {"profiled", "functions profiled line by line", hl_cmd_profiled, HL_GROUP_READ},
     {"timeline", "heap and RSS over time", hl_cmd_timeline, HL_GROUP_READ},
     {"processes", "the tree of processes", hl_cmd_processes, HL_GROUP_READ},
     {"check", "whether a recording kept its limits, for CI", hl_cmd_check, HL_GROUP_COMPARE},

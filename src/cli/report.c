@@ -163,7 +163,7 @@ int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_
         status = hl_options_mistake(syntax, "%s: one profile at a time", argv[1]);
     if (status < 0 && o.json && o.csv)
         status = hl_options_mistake(syntax, "--json and --csv exclude each other");
-    if (status < 0 && o.compact && !o.json)
+    if (status < 0 && o.compact && !o.json && writer != hl_report_profiled)
         status = hl_options_mistake(syntax, "--compact goes with --json");
     if (status < 0 && o.python_only && o.native_only)
         status = hl_options_mistake(syntax, "--python-only and --native-only exclude each other");

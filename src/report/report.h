@@ -37,7 +37,7 @@ typedef struct hl_report {
     bool leaf;  /* innermost frames instead of the user's lines */
     bool whole; /* lines: every line of the files shown */
     bool json, csv;
-    bool compact;       /* JSON of the table: each place once, stacks as numbers of them */
+    bool compact; /* JSON of the table: each place once, stacks as numbers of them; profiled: only lines that matter */
     char *const *names; /* of files or functions, for lines */
     int name_count;
     char why[512]; /* after an error */
@@ -46,7 +46,7 @@ typedef struct hl_report {
 /* Each returns 0 or a negative error code with words in `why`. */
 typedef int hl_report_writer(hl_report *report);
 hl_report_writer hl_report_stats, hl_report_tree, hl_report_table, hl_report_summary, hl_report_lines,
-    hl_report_timeline, hl_report_processes;
+    hl_report_timeline, hl_report_processes, hl_report_profiled;
 
 /* ------------------------------------------------------------------------------------------- shared by the reports */
 

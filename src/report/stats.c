@@ -3,6 +3,7 @@
  * modules, threads, processes.
  */
 #include "groups.h"
+#include "profiled.h"
 #include "report.h"
 
 #include <errno.h>
@@ -478,6 +479,17 @@ static void put_processes(hl_report *r)
     free(peaks);
 }
 
+/* There is more to read elsewhere. */
+static void put_profiled(hl_report *r)
+{
+    uint32_t functions = hl_profiled_count(r->model);
+    if (!functions)
+        return;
+    hl_out_put(&r->out, "\n");
+    hl_report_remark(r, "%u function%s profiled line by line: heapline profiled shows %s.", functions,
+                     functions == 1 ? " was" : "s were", functions == 1 ? "it" : "them");
+}
+
 static void put_notes(hl_report *r)
 {
     const hl_model *m = r->model;
@@ -543,6 +555,7 @@ static int write_text(hl_report *r, const totals *t, const rss_parts *parts, con
             put_groups(r, "Threads", "Thread (id)", hl_group_by_thread, 8);
         if (r->model->processes.n > 1 && r->view.process == HL_NO_ROW)
             put_processes(r);
+        put_profiled(r);
         put_notes(r);
     } else if (!error) {
         error = -ENOMEM;
@@ -740,6 +753,7 @@ static int write_json(hl_report *r, const totals *t, const rss_parts *parts, con
         json_groups(r, &json, "libraries", hl_group_by_library);
     if (m->has_native && !m->native_only)
         json_native_lines(r, &json);
+    hl_json_int(&json, "profiled_functions", hl_profiled_count(m));
     hl_json_array(&json, "notes");
     for (uint32_t i = 0; i < m->notes.n; i++)
         hl_json_text(&json, NULL, m->notes.row[i].text);

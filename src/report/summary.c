@@ -2,6 +2,7 @@
  * summary: one row a function. Total: memory of blocks with the function anywhere on their stack, a recursive call counted
  * once. Own: blocks charged to its own lines, as `table` charges them; own adds up to the total.
  */
+#include "profiled.h"
 #include "report.h"
 
 #include "walk.h"
@@ -174,6 +175,7 @@ static void write_json(hl_report *r, const row *rows, uint32_t n)
     hl_json json = hl_report_json(r, "heapline.summary/1");
     hl_weight rest = {0};
     uint32_t shown = r->rows && n > r->rows ? (uint32_t)r->rows : n;
+    hl_json_int(&json, "profiled_functions", hl_profiled_count(m));
     hl_json_array(&json, "rows");
     for (uint32_t i = 0; i < n; i++) {
         if (i >= shown) {

@@ -4,6 +4,7 @@
 #include "curve.h"
 #include "number.h"
 #include "profile.h"
+#include "profiled.h"
 #include "words.h"
 
 #include <errno.h>
@@ -496,6 +497,8 @@ int hl_verdict_write(const char *path, int fd, const hl_verdict_seen *seen, char
             put_lost(NULL, path, seen, &out);
         else
             error = write_lines(model, path, seen, &out);
+        if (!error && hl_model_number(model, "start_unix_ns", -1) == seen->start_unix_ns)
+            error = hl_profiled_after_run(model, path, &out, why, why_bytes);
         if (error)
             snprintf(why, why_bytes, "%s", error == -ENOMEM ? "out of memory" : "the profile cannot be read");
         else

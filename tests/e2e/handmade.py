@@ -37,8 +37,11 @@ def write(
     names: dict[str, str] | None = None,
     meta: dict[str, object] | None = None,
     source: bytes | None = SOURCE,
+    profiled: bool = False,
 ) -> Path:
-    """`names` replaces strings of the profile: the keys "load", "main", "app.py", "decode", "thread", "command"."""
+    """`profiled`: load and main were profiled line by line, load in two images of the process.
+
+    `names` replaces strings of the profile: the keys "load", "main", "app.py", "decode", "thread", "command"."""
     name = {
         "load": "load",
         "main": "main",
@@ -127,6 +130,16 @@ def write(
         )
     for row in [(1, 0, 0, 3, 2 * MB), (2, 10, 0, 1, 10 * MB), (3, 50, 30, 2, 14 * MB), (3, 50, 0, 1, 15 * MB)]:
         put("INSERT INTO cell_row VALUES (?, ?, ?, ?, ?)", row)
+    if profiled:
+        for row in [(1, 1, 1, name["main"], 8, 10), (2, 1, 1, name["load"], 4, 5), (3, 1, 1, name["load"], 4, 5)]:
+            put("INSERT INTO line_function VALUES (?, ?, ?, ?, ?, ?)", row)
+        for row in [  # function, line, hits, allocated, freed, allocations, highest, temporary, largest, rss
+            (1, 9, 1, 10 * MB, 0, 1, 10 * MB, 0, 10 * MB, None),
+            (1, 10, 1, 40 * MB, 25 * MB, 6, 30 * MB, 5 * MB, 15 * MB, None),
+            (2, 5, 2, 30 * MB, 25 * MB, 4, 30 * MB, 5 * MB, 14 * MB, 50 * MB),
+            (3, 5, 1, 10 * MB, 0, 2, 10 * MB, 0, 15 * MB, 60 * MB),
+        ]:
+            put("INSERT INTO line_profile VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
     database.commit()
     database.close()
     return path

@@ -60,8 +60,8 @@ def varints(blob):
     return values
 
 
-def test_the_page_has_six_queries():
-    assert len(QUERIES) == 6
+def test_the_page_has_seven_queries():
+    assert len(QUERIES) == 7
 
 
 def test_peak_lines(profile):
