@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import sqlite3
+import time
 
 import handmade
 import pytest
@@ -227,3 +228,379 @@ def test_damaged_rows_are_shown_or_refused(heapline, hand, damage):
     assert finished.exit in (0, 3), finished
     if finished.exit == 0:
         assert heapline("profiled", "x.heapline").exit in (0, 3)
+
+
+# -------------------------------------------------------------------------------------------------- real recordings
+
+SINCE = pytest.mark.pythons(since=(3, 8))
+MIB = 1 << 20
+
+MARK = """
+import ctypes
+def profile(function, flags=0):
+    add = ctypes.PyDLL(None).heapline_lines_add
+    add.argtypes = [ctypes.py_object, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
+    name = function.__qualname__.encode()
+    assert add(function.__code__, name, len(name), flags) == 0
+    return function
+"""
+
+# Lines that allocate by themselves, by callees (profiled or not), in recursion, generators, exceptions, methods.
+MANY = (
+    MARK
+    + """
+def helper(n):
+    keep = [bytearray(n) for _ in range(10)]
+    return keep[0]
+
+@profile
+def inner(n):
+    a = bytearray(n)
+    b = helper(n)
+    return a
+
+@profile
+def outer(n):
+    total = []
+    for i in range(n):
+        total.append(inner(2000 + i))
+        x = str(i + 100000)
+        bytearray(3000)
+    d = {str(k): k for k in range(1000)}
+    return total
+
+@profile
+def deep(n):
+    keep = bytearray(4000)
+    if n:
+        return deep(n - 1)
+    return None
+
+@profile
+def generator(n):
+    for i in range(n):
+        a = bytearray(5000 + i)
+        yield a
+        del a
+
+@profile
+def raises(n):
+    try:
+        a = bytearray(n)
+        raise ValueError("x" * 3000)
+    except ValueError as e:
+        b = bytearray(n)
+    finally:
+        c = bytearray(n)
+    raise KeyError(c)
+
+class C:
+    @profile
+    def method(self, n):
+        return [bytearray(n)
+                for _ in range(5)]
+
+@profile
+def consume():
+    out = 0
+    for a in generator(20):
+        out += len(a)
+    return out
+
+outer(50)
+deep(30)
+consume()
+try:
+    raises(6000)
+except KeyError:
+    pass
+C().method(7000)
+"""
+)
+
+
+def of_stacks(profile):
+    """What the call tree has for each line of Python, with all that it called, once where it is on a stack more than once:
+    (path, function's own name, line) -> bytes and count."""
+    frames = {
+        row[0]: row[1:]
+        for row in profile.sql(
+            "SELECT frame.id, path, function.name, line FROM frame JOIN function ON function.id = frame.function JOIN file ON "
+            "file.id = function.file"
+        )
+    }
+    stacks = {row[0]: (row[1], row[2]) for row in profile.sql("SELECT id, parent, frame FROM stack")}
+    sums = {}
+    for leaf, *own in profile.sql("SELECT stack, sum(allocated), sum(allocations) FROM stat GROUP BY stack"):
+        lines, stack = set(), leaf
+        while stack:
+            stack, frame = stacks[stack][0], frames.get(stacks[stack][1])
+            if frame:
+                lines.add((frame[0], frame[1].split(".")[-1], frame[2]))
+        for line in lines:
+            sums[line] = tuple(a + b for a, b in zip(sums.get(line, (0, 0)), own))
+    return sums
+
+
+@SINCE
+def test_each_line_has_what_the_call_tree_has_for_it(heapline, each_python):
+    """Two ways of counting: by line marks in the order of events, and by the stacks of allocations."""
+    profile = heapline.run(MANY, python=each_python)
+    assert profile.exit == 0, profile.finished
+    expected = of_stacks(profile)
+    rows = profile.sql(
+        "SELECT path, name, line, first_line, allocated, allocations FROM line_profile JOIN line_function ON "
+        "line_function.id = line_profile.function JOIN file ON file.id = line_function.file"
+    )
+    found = {(row[0], row[1].split(".")[-1], row[2]): (row[4], row[5]) for row in rows}
+    assert len({key[1] for key in found}) == 7 and len(found) > 25
+    for key, sums in found.items():
+        assert sums == expected.get(key, (0, 0)), key
+    first_lines = {(row[0], row[1].split(".")[-1]): row[3] for row in rows}
+    for path, function, line in expected.keys() - found.keys():
+        if (path, function) in first_lines:  # 3.11 makes a frame object before the first line
+            assert each_python.version == (3, 11) and line == first_lines[path, function]
+
+
+def test_hits_and_sizes_are_those_of_the_program(heapline):
+    profile = heapline.run(MANY)
+    outer, inner, deep = (lines_of(profile, name) for name in ("outer", "inner", "deep"))
+    by_text = {line["source"].strip(): line for line in outer.values()}
+    assert by_text["for i in range(n):"]["hits"] == 51 and by_text["return total"]["hits"] == 1
+    assert by_text["def outer(n):"]["hits"] == 0
+    spike = by_text["bytearray(3000)"]
+    assert spike["hits"] == 50 and spike["net_bytes"] == 0 and spike["largest_bytes"] == 3001
+    assert spike["allocated_bytes"] == spike["temporary_bytes"] == 50 * spike["highest_bytes"] >= 50 * 3001
+    a = next(line for line in inner.values() if line["source"] == "    a = bytearray(n)")
+    assert 0 <= a["net_bytes"] - sum(2001 + i for i in range(50)) <= 50 * 100 and a["largest_bytes"] == 2050
+    recursive = next(line for line in deep.values() if "deep(n - 1)" in line["source"])
+    assert recursive["hits"] == 30 and 30 * 4001 <= recursive["allocated_bytes"] <= 30 * 4400  # not 30 + 29 + ..
+    assert recursive["net_bytes"] < 1000 <= 29 * 4001 <= recursive["highest_bytes"]
+    method = lines_of(profile, "C.method")
+    assert 5 * 7001 <= max(line["allocated_bytes"] for line in method.values()) <= 5 * 7200
+
+
+def test_a_spike_in_a_loop_nets_to_zero(heapline):
+    program = (
+        MARK
+        + """
+@profile
+def spikes(n):
+    for i in range(n):
+        bytearray(100 << 20)
+        x = bytearray(100 << 20); del x
+spikes(7)
+"""
+    )
+    lines = lines_of(heapline.run(program), "spikes")
+    spikes = [line for line in lines.values() if "bytearray" in line["source"]]
+    assert len(spikes) == 2
+    for line in spikes:
+        assert line["hits"] == 7 and line["net_bytes"] == 0
+        assert 0 <= line["highest_bytes"] - 100 * MIB <= 200
+        assert 0 <= line["temporary_bytes"] - 7 * 100 * MIB <= 7 * 200
+        assert line["temporary_bytes"] == line["allocated_bytes"] == line["freed_bytes"]
+        assert line["largest_bytes"] == 100 * MIB + 1
+
+
+def test_memory_that_is_not_touched_counts(heapline, python):
+    numpy = python.numpy
+    if numpy is None:
+        pytest.skip("no numpy")
+    program = (
+        MARK
+        + """
+import numpy as np
+def make(n):
+    a = np.empty(n, dtype=np.uint8)
+    b = np.zeros(n, dtype=np.uint8)
+    del a
+    return b
+profile(make, 1)
+make(512 << 20)
+"""
+    )
+    lines = lines_of(heapline.run(program, python=python, env=numpy), "make")
+    empty, zeros, gone = (next(x for x in lines.values() if text in x["source"]) for text in ("empty", "zeros", "del"))
+    for line in (empty, zeros):
+        assert 0 <= line["net_bytes"] - 512 * MIB <= 2000 and 0 <= line["highest_bytes"] - 512 * MIB <= 4000
+        assert line["largest_bytes"] == 512 * MIB
+        assert line["rss_bytes"] is None or line["rss_bytes"] < 300 * MIB
+    assert -2000 <= gone["net_bytes"] + 512 * MIB <= 0
+
+
+def test_threads_are_added_up(heapline):
+    program = (
+        MARK
+        + """
+import threading
+@profile
+def work(n):
+    kept = []
+    for i in range(n):
+        kept.append(bytearray(3000))
+    return kept
+def idle():
+    return [bytearray(100000) for _ in range(200)]
+threads = [threading.Thread(target=work, args=(500,)) for _ in range(8)] + [threading.Thread(target=idle)]
+for t in threads: t.start()
+for t in threads: t.join()
+"""
+    )
+    lines = lines_of(heapline.run(program), "work")
+    (append,) = [line for line in lines.values() if "append" in line["source"]]
+    assert append["hits"] == 8 * 500
+    assert 8 * 500 * 3001 <= append["allocated_bytes"] <= 8 * 500 * 3200 and append["largest_bytes"] < 100000
+
+
+@pytest.mark.parametrize("how", ["fork", "multiprocessing-fork", "multiprocessing-spawn"])
+def test_processes_are_added_up(heapline, how):
+    body = (
+        MARK
+        + """
+@profile
+def work(n):
+    kept = []
+    for i in range(n):
+        kept.append(bytearray(3000))
+    return len(kept)
+"""
+    )
+    if how == "fork":
+        program = (
+            body
+            + """
+import os
+for k in range(4):
+    if os.fork() == 0:
+        work(100 * (k + 1))
+        os._exit(0)
+for k in range(4): os.wait()
+"""
+        )
+    else:
+        method = how.split("-")[1]
+        program = (
+            body
+            + f"""
+import multiprocessing
+if __name__ == "__main__":
+    processes = [multiprocessing.get_context("{method}").Process(target=work, args=(100 * (k + 1),)) for k in range(4)]
+    for p in processes: p.start()
+    for p in processes: p.join()
+"""
+        )
+    profile = heapline.run(program)
+    assert profile.exit == 0, profile.finished
+    (function,) = [f for f in profile.json("profiled")["functions"]]
+    (append,) = [line for line in function["lines"] if "append" in line["source"]]
+    assert append["hits"] == 1000 and 1000 * 3001 <= append["allocated_bytes"] <= 1000 * 3300
+    assert function["processes"] == 4
+    pids = [
+        pid
+        for (pid,) in profile.sql(
+            "SELECT pid FROM process WHERE id IN (SELECT process FROM line_function) ORDER BY pid"
+        )
+    ]
+    hits = []
+    for pid in pids:
+        hits += [x["hits"] for x in lines_of(profile, "work", "--pid", str(pid)).values() if "append" in x["source"]]
+    assert sorted(hits) == [100, 200, 300, 400]
+
+
+def test_a_child_begins_in_the_lines_in_which_it_was_forked(heapline):
+    program = (
+        MARK
+        + """
+import os
+@profile
+def work():
+    before = bytearray(50000)
+    pid = os.fork()
+    after = bytearray(40000)
+    if pid == 0:
+        os._exit(0)
+    os.wait()
+work()
+"""
+    )
+    lines = lines_of(heapline.run(program), "work")
+    by_text = {line["source"].strip(): line for line in lines.values()}
+    assert by_text["before = bytearray(50000)"]["hits"] == 1 and by_text["after = bytearray(40000)"]["hits"] == 2
+    assert 2 * 40001 <= by_text["after = bytearray(40000)"]["allocated_bytes"] <= 2 * 40100
+    assert 50001 <= by_text["before = bytearray(50000)"]["allocated_bytes"] <= 50100
+
+
+def test_what_a_killed_program_did_is_there(heapline):
+    program = (
+        MARK
+        + """
+import os, signal
+@profile
+def work(n):
+    kept = []
+    for i in range(n):
+        kept.append(bytearray(3000))
+    os.kill(os.getpid(), signal.SIGKILL)
+work(100000)
+"""
+    )
+    profile = heapline.run(program, check=False)
+    assert profile.exit == -9, profile.finished
+    by_text = {line["source"].strip(): line for line in lines_of(profile, "work").values()}
+    append = by_text["kept.append(bytearray(3000))"]
+    assert append["hits"] == 100000 and by_text["for i in range(n):"]["hits"] == 100001
+    assert append["allocated_bytes"] - append["freed_bytes"] >= 100000 * 3001
+    kill = by_text["os.kill(os.getpid(), signal.SIGKILL)"]
+    assert kill["hits"] == 1
+    assert "work" in profile.stderr and "heapline profiled" in profile.stderr
+
+
+def test_a_killed_child_gives_its_counters_back(heapline):
+    """More processes, one after the other, than there are chunks for counters."""
+    program = (
+        MARK
+        + """
+import os, signal
+@profile
+def work(n):
+    kept = bytearray(n)
+    os.kill(os.getpid(), signal.SIGKILL)
+for k in range(200):
+    if os.fork() == 0:
+        work(10000 + k)
+    os.wait()
+work.__name__
+"""
+    )
+    profile = heapline.run(program, options=["--interval", "50ms"])
+    assert profile.exit == 0, profile.finished
+    by_text = {line["source"].strip(): line for line in lines_of(profile, "work").values()}
+    assert by_text["kept = bytearray(n)"]["hits"] == 200
+    assert 200 * 10001 <= by_text["kept = bytearray(n)"]["allocated_bytes"] <= 200 * 10400
+    assert not [note for note in profile.stats()["notes"] if "no room" in note]
+
+
+def test_a_running_program_can_be_read(heapline):
+    program = (
+        MARK
+        + """
+import time, sys
+@profile
+def work():
+    kept = bytearray(123456)
+    print("ready", flush=True)
+    time.sleep(60)
+work()
+"""
+    )
+    running = heapline.start(program)
+    assert running.process.stdout.readline() == "ready\n"
+    for _ in range(200):  # a checkpoint comes within a second or two
+        time.sleep(0.1)
+        if running.path.exists() and running.profile().stats()["profiled_functions"]:
+            by_text = {line["source"].strip(): line for line in lines_of(running.profile(), "work").values()}
+            if by_text["time.sleep(60)"]["hits"]:
+                break
+    kept = by_text["kept = bytearray(123456)"]
+    assert kept["hits"] == 1 and 123457 <= kept["allocated_bytes"] <= 123600
