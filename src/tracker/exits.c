@@ -4,6 +4,7 @@
  *
  * A death by signal is the collector's to find out. A vfork child shares our memory, and its _exit is not ours.
  */
+#include "lines.h"
 #include "tracker.h"
 
 #include <stdlib.h>
@@ -38,6 +39,7 @@ static void exit_seen(int status)
     hl_wire_process *p = hl_tracker.process;
     if (!p || !hl_tracker_is_own_process())
         return;
+    hl_lines_exit();
     if (!atomic_load_explicit(&hl_tracker.confined, memory_order_relaxed))
         atomic_store(&p->rss_peak, image_peak(p->rss_before));
     atomic_store(&p->exit_status, status & 0xff);

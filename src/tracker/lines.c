@@ -237,20 +237,56 @@ static unsigned version(void)
     return major << 8 | minor;
 }
 
+/* Code that runs already in this thread. */
+static void see_running(void)
+{
+    const hl_layout *L = hl_python.layout;
+    uint16_t globals = hl_python.version >= 0x30c ? 24 : hl_python.version == 0x30b ? 8 : 48;
+    char *frame = hl_line_present_frame();
+    for (; frame; frame = *(char **)(frame + L->previous)) {
+        uint64_t code = *(uint64_t *)(frame + L->code);
+        bool is_python = !L->owner || *(uint8_t *)(frame + L->owner) < 3;
+        if (is_python)
+            hl_lines_seen((void *)(L->code_tagged ? code & ~UINT64_C(3) : code), *(void **)(frame + globals));
+    }
+}
+
+static int start(void)
+{
+    if (hl_python.gave_up || !hl_python.layout)
+        return refuse("the layout of this interpreter's frames is not known, so lines cannot be profiled");
+    if (hl_lines.started)
+        return 0;
+    int error = hl_python.version >= MONITORING_SINCE ? hl_lines_monitoring_start() : hl_lines_trace_start();
+    hl_lines.started = !error;
+    return error;
+}
+
+int hl_lines_watch_starts(void)
+{
+    if (version() < OLDEST)
+        return refuse("lines are profiled in CPython 3.8 and later");
+    int error = start();
+    if (!error && hl_python.version >= MONITORING_SINCE)
+        error = hl_lines_monitoring_find();
+    if (!error)
+        see_running();
+    return error;
+}
+
 /* Recording is on: what the interpreter needs to be told to tell us of it. */
 static int watch(hl_line_code *c)
 {
     if (hl_python.gave_up || !hl_python.layout)
-        return refuse("the layout of this interpreter's frames is not known, so lines cannot be profiled");
+        return start();
     if (!c->lines && !hl_line_table_read(c)) {
         c->failed = true;
         return refuse("the function has no lines that can be counted");
     }
     bool monitors = hl_python.version >= MONITORING_SINCE;
-    int error = hl_lines.started ? 0 : monitors ? hl_lines_monitoring_start() : hl_lines_trace_start();
+    int error = start();
     if (error)
         return error;
-    hl_lines.started = true;
     bool wanted = atomic_load(&c->wanted);
     if (wanted == c->watched)
         return 0;
@@ -262,6 +298,27 @@ static int watch(hl_line_code *c)
 
 static bool is_recording(void) { return atomic_load(&hl_tracker.state) == HL_RECORDING && hl_tracker.live.on; }
 
+int hl_lines_register(void *code, const char *name, size_t bytes, uint32_t flags)
+{
+    uint64_t signals;
+    lock(&signals);
+    hl_line_code *c = hl_line_code_find(code);
+    bool is_new = !c;
+    if (!c)
+        c = add(code, name, bytes);
+    if (c) {
+        atomic_store(&c->flags, flags);
+        atomic_store(&c->wanted, true);
+    }
+    unlock(&signals);
+    int error = c ? 0 : -ENOMEM;
+    if (c && is_new)
+        hl_py_api.increase(code);
+    if (c && is_recording())
+        error = watch(c);
+    return error;
+}
+
 HL_EXPORT int heapline_lines_add(void *code, const char *name, size_t bytes, int flags)
 {
     int saved = errno;
@@ -272,22 +329,7 @@ HL_EXPORT int heapline_lines_add(void *code, const char *name, size_t bytes, int
         return refuse("this interpreter lacks functions that are needed to profile lines");
     if (hl_py_api.interpreter() != hl_py_api.main_interpreter())
         return refuse("lines are profiled in the main interpreter only");
-    uint64_t signals;
-    lock(&signals);
-    hl_line_code *c = hl_line_code_find(code);
-    bool is_new = !c;
-    if (!c)
-        c = add(code, name, bytes);
-    if (c) {
-        atomic_store(&c->flags, (uint32_t)flags);
-        atomic_store(&c->wanted, true);
-    }
-    unlock(&signals);
-    int error = c ? 0 : -ENOMEM;
-    if (c && is_new)
-        hl_py_api.increase(code);
-    if (c && is_recording())
-        error = watch(c);
+    int error = hl_lines_register(code, name, bytes, (uint32_t)flags);
     errno = saved;
     return error;
 }
@@ -325,6 +367,8 @@ void hl_lines_begin(bool forked)
     }
     if (hl_lines.started)
         hl_line_boxes_set(true);
+    if (!forked)
+        hl_lines_find_begin();
     if (forked) {
         atomic_store(&hl_lines.busy, 0);
         hl_line_stack_forked();
@@ -333,6 +377,8 @@ void hl_lines_begin(bool forked)
 
 void hl_lines_start(void)
 {
+    if (hl_lines_find_wanted() && hl_lines_find_start())
+        hl_lines_note(hl_lines.reason);
     hl_line_codes *codes = atomic_load(&hl_lines.codes);
     for (uint64_t i = 0; codes && i <= codes->mask; i++) {
         hl_line_code *c = atomic_load(&codes->at[i]);
@@ -346,6 +392,7 @@ void hl_lines_start(void)
 void hl_lines_stop(void)
 {
     hl_line_codes *codes = atomic_load(&hl_lines.codes);
+    hl_lines.finding = false;
     if (!hl_lines.started)
         return;
     bool monitors = hl_python.version >= MONITORING_SINCE;

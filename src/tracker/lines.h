@@ -17,6 +17,13 @@ void hl_lines_begin(bool forked);
 void hl_lines_start(void);
 void hl_lines_stop(void);
 
+/* Whether functions are to be looked for that the session names; and, once the interpreter is initialised, in any event: that they
+ * be. */
+bool hl_lines_find_wanted(void);
+void hl_lines_find_soon(void);
+/* The process ends: what was not found is noted. */
+void hl_lines_exit(void);
+
 /* The calling thread has a new writer, or none any more. */
 void hl_lines_new_writer(hl_wire_writer *w);
 void hl_lines_thread_ended(void);

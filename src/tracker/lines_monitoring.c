@@ -12,6 +12,7 @@
 #include "lines_python.h"
 #include "lines_stack.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,18 +23,11 @@ static struct {
     void *monitoring;                                                      /* sys.monitoring; a reference is kept */
     void *tool;                                                            /* our number, an int */
     void *use, *unuse, *register_callback, *set_events, *set_local_events; /* its functions */
-    long local, global;                                                    /* sets of events */
-    uint16_t digit; /* where an int below 2 ** 30 has its value */
-    uint16_t cframe, frame;
+    long sets[3];                                                          /* of events, by EVENTS.set */
+    void *disable;          /* sys.monitoring.DISABLE; a reference is kept */
+    void *(*globals)(void); /* PyEval_GetGlobals: borrowed */
+    uint16_t digit;         /* where an int below 2 ** 30 has its value */
 } monitoring;
-
-static HL_ALWAYS char *present_frame(void)
-{
-    char *state = hl_python.state_getter();
-    if (monitoring.cframe)
-        state = HL_AT(char *, state, monitoring.cframe);
-    return HL_AT(char *, state, monitoring.frame);
-}
 
 /* A line number or an offset: both are below 2 ** 30, and an int of this size is one digit. */
 static HL_ALWAYS uint32_t value_of(void *integer) { return HL_AT(uint32_t, integer, monitoring.digit); }
@@ -59,7 +53,7 @@ static void *on_line(void *self, void *const *arguments, intptr_t count)
         uint32_t line = number - c->first_line;
         if (HL_LIKELY(line < c->lines)) {
             hl_line_count(c, line);
-            hl_line_enter(c, present_frame(), line);
+            hl_line_enter(c, hl_line_present_frame(), line);
         }
     }
     return hl_py_api.none;
@@ -69,7 +63,7 @@ static void *on_leave(void *self, void *const *arguments, intptr_t count)
 {
     hl_line_check_box(arguments[1], value_of(arguments[1]));
     if (HL_LIKELY(hl_line_self != NULL) && hl_line_code_find(arguments[0]))
-        hl_line_leave(present_frame());
+        hl_line_leave(hl_line_present_frame());
     return hl_py_api.none;
 }
 
@@ -83,23 +77,33 @@ static void *on_resume(void *self, void *const *arguments, intptr_t count)
         uint32_t unit = offset / 2;
         uint32_t line = unit < c->units ? c->line_of[unit] : 0;
         if (line)
-            hl_line_enter(c, present_frame(), line - 1);
+            hl_line_enter(c, hl_line_present_frame(), line - 1);
     }
     return hl_py_api.none;
+}
+
+/* Told once of each code object. */
+static void *on_start(void *self, void *const *arguments, intptr_t count)
+{
+    hl_lines_seen(arguments[0], monitoring.globals());
+    hl_py_api.increase(monitoring.disable);
+    return monitoring.disable;
 }
 
 static hl_py_method METHODS[] = {
     {"heapline_line", on_line, HL_PY_METH_FASTCALL, NULL},
     {"heapline_leave", on_leave, HL_PY_METH_FASTCALL, NULL},
     {"heapline_resume", on_resume, HL_PY_METH_FASTCALL, NULL},
+    {"heapline_start", on_start, HL_PY_METH_FASTCALL, NULL},
 };
 static const struct {
     const char *name;
     hl_py_method *method;
-    bool local;
+    enum { LOCAL, GLOBAL, FINDING } set;
 } EVENTS[] = {
-    {"LINE", &METHODS[0], true},      {"PY_RETURN", &METHODS[1], true},  {"PY_YIELD", &METHODS[1], true},
-    {"PY_RESUME", &METHODS[2], true}, {"PY_UNWIND", &METHODS[1], false}, {"PY_THROW", &METHODS[2], false},
+    {"LINE", &METHODS[0], LOCAL},       {"PY_RETURN", &METHODS[1], LOCAL},  {"PY_YIELD", &METHODS[1], LOCAL},
+    {"PY_RESUME", &METHODS[2], LOCAL},  {"PY_UNWIND", &METHODS[1], GLOBAL}, {"PY_THROW", &METHODS[2], GLOBAL},
+    {"PY_START", &METHODS[3], FINDING},
 };
 
 /* What the interpreter allocates for us in between is not the program's. */
@@ -147,11 +151,11 @@ static bool find_functions(void)
     monitoring.register_callback = hl_py_api.attribute(m, "register_callback");
     monitoring.set_events = hl_py_api.attribute(m, "set_events");
     monitoring.set_local_events = hl_py_api.attribute(m, "set_local_events");
+    monitoring.disable = hl_py_api.attribute(m, "DISABLE");
+    *(void **)&monitoring.globals = dlsym(RTLD_DEFAULT, "PyEval_GetGlobals");
     monitoring.digit = hl_python.layout->bytes_size + 8;
-    monitoring.cframe = hl_python.layout->cframe;
-    monitoring.frame = hl_python.layout->frame;
     return monitoring.use && monitoring.unuse && monitoring.register_callback && monitoring.set_events &&
-           monitoring.set_local_events;
+           monitoring.set_local_events && monitoring.disable && monitoring.globals;
 }
 
 /* PROFILER_ID, else one that nobody knows by a name, else one that is free. */
@@ -176,13 +180,13 @@ static bool register_all(bool on)
 {
     void *events = hl_py_api.attribute(monitoring.monitoring, "events");
     bool good = events != NULL;
-    monitoring.local = monitoring.global = 0;
+    memset(monitoring.sets, 0, sizeof monitoring.sets);
     for (size_t i = 0; good && i < sizeof EVENTS / sizeof *EVENTS; i++) {
         void *event = hl_py_api.attribute(events, EVENTS[i].name);
         void *function = on ? hl_py_api.function(EVENTS[i].method, NULL, NULL) : hl_py_api.none;
         good = event && function && call(monitoring.register_callback, monitoring.tool, event, function);
         if (event) {
-            *(EVENTS[i].local ? &monitoring.local : &monitoring.global) |= hl_py_api.as_long(event);
+            monitoring.sets[EVENTS[i].set] |= hl_py_api.as_long(event);
             hl_py_api.decrease(event);
         }
         if (function && on)
@@ -197,7 +201,7 @@ static bool watch(void *code, long events)
 {
     return call_with_number(monitoring.set_local_events, monitoring.tool, code, events);
 }
-static bool watch_for_learning(void *code) { return watch(code, monitoring.local); }
+static bool watch_for_learning(void *code) { return watch(code, monitoring.sets[LOCAL]); }
 
 int hl_lines_monitoring_start(void)
 {
@@ -208,7 +212,7 @@ int hl_lines_monitoring_start(void)
     else if (!take_tool())
         why = "all tool ids of sys.monitoring are in use";
     else if (!register_all(true) ||
-             !call_with_number(monitoring.set_events, monitoring.tool, NULL, monitoring.global)) {
+             !call_with_number(monitoring.set_events, monitoring.tool, NULL, monitoring.sets[GLOBAL])) {
         call(monitoring.unuse, monitoring.tool, NULL, NULL);
         why = "sys.monitoring refuses callbacks";
     }
@@ -224,8 +228,18 @@ int hl_lines_monitoring_start(void)
 int hl_lines_monitoring_watch(hl_line_code *c, bool on)
 {
     hl_wire_writer *w = hide();
-    bool good = watch(c->code, on ? monitoring.local : 0);
+    bool good = watch(c->code, on ? monitoring.sets[LOCAL] : 0);
     int error = good ? 0 : fail("sys.monitoring refuses events of a code object");
+    show(w);
+    return error;
+}
+
+int hl_lines_monitoring_find(void)
+{
+    hl_wire_writer *w = hide();
+    bool good = call_with_number(monitoring.set_events, monitoring.tool, NULL,
+                                 monitoring.sets[GLOBAL] | monitoring.sets[FINDING]);
+    int error = good ? 0 : fail("sys.monitoring refuses events of all code");
     show(w);
     return error;
 }

@@ -9,6 +9,7 @@
  *   lines_monitoring.c  events of sys.monitoring (3.12 and later)
  *   lines_boxes.h, .c   what these make the interpreter allocate
  *   lines_trace.c       tracing (3.8 to 3.11)
+ *   lines_find.c        functions that the session names
  *
  * All runs in the program, on threads of the interpreter's, with the GIL held where there is one; hl_lines_tell in hooks.
  */
@@ -52,6 +53,7 @@ typedef struct hl_lines_data {
     uint32_t count;
     uint64_t recordings;  /* numbers given to recordings (hl_tracker.live.lines) */
     bool started;         /* the interpreter tells us of lines */
+    bool finding;         /* and of code that runs for the first time */
     bool atomic;          /* counters are counted by several threads at once: no GIL */
     hl_wire_chunk *chunk; /* that counters are taken from; NULL: none yet in this recording */
     uint32_t chunk_used;
@@ -84,16 +86,29 @@ static HL_ALWAYS hl_line_code *hl_line_code_find(const void *code)
 bool hl_line_code_begin(hl_line_code *c, hl_wire_writer *w);
 /* From a callback: the same, entering. */
 bool hl_line_code_begin_here(hl_line_code *c);
+/* With the GIL held: a function is profiled from here on. 0 or a negative errno code, with hl_lines.reason. */
+int hl_lines_register(void *code, const char *name, size_t bytes, uint32_t flags);
+/* With the GIL held: the interpreter tells of code that runs for the first time, by hl_lines_seen. The same. */
+int hl_lines_watch_starts(void);
 void *hl_lines_memory(size_t bytes); /* zeroed, for ever; NULL: there is none */
 void hl_lines_note(const char *text);
 
 /* lines_table.c: fills in first_line, lines, units and line_of. False: it has none that can be counted. */
 bool hl_line_table_read(hl_line_code *c);
 
+/* lines_find.c: functions that the session names. The list is read as a recording begins; then, with the GIL held, they are looked
+ * for; or without it, so that they are as soon as may be. */
+void hl_lines_find_begin(void);
+bool hl_lines_find_wanted(void);
+int hl_lines_find_start(void);
+/* A frame of that code begins; `globals` is borrowed. */
+void hl_lines_seen(void *code, void *globals);
+
 /* What lies between the interpreter and this. Each is called with the GIL held; 0 or a negative errno code, with hl_lines.reason. */
 int hl_lines_monitoring_start(void);
 int hl_lines_monitoring_watch(hl_line_code *c, bool on);
 void hl_lines_monitoring_stop(void);
+int hl_lines_monitoring_find(void); /* after the start */
 int hl_lines_trace_start(void);
 void hl_lines_trace_stop(void);
 

@@ -31,6 +31,15 @@ typedef struct hl_line_stack {
 } hl_line_stack;
 enum { HL_LINE_ENTRIES_MOST = 1 << 16 };
 
+/* With the GIL held: the frame that runs; NULL: none. */
+static HL_ALWAYS char *hl_line_present_frame(void)
+{
+    char *state = hl_python.state_getter();
+    if (hl_python.layout->cframe)
+        state = *(char **)(state + hl_python.layout->cframe);
+    return *(char **)(state + hl_python.layout->frame);
+}
+
 /* NULL: the thread has had no line yet. */
 extern __attribute__((visibility("hidden"), tls_model("initial-exec"))) __thread hl_line_stack *hl_line_self;
 

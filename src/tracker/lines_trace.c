@@ -27,6 +27,7 @@
 enum { WHAT_CALL, WHAT_EXCEPTION, WHAT_LINE, WHAT_RETURN }; /* PyTrace_CALL .. */
 enum { STATE_INTERPRETER = 16, STATE_TRACING = 44, STATE_USE_TRACING = 48 };
 enum { OBJECT_FRAME_311 = 24, EVALUATOR_38 = 568, POSSIBLE_38 = 588, POSSIBLE_39 = 68, TRACED_THREADS_MOST = 4096 };
+enum { FRAME_GLOBALS_311 = 8, FRAME_GLOBALS = 48 };
 enum { THREAD_DEPTH_BYTES = 256 << 10, MAIN_DEPTH_BYTES = 4 << 20 };
 
 typedef int trace_function(void *object, void *frame, int what, void *argument);
@@ -229,6 +230,9 @@ static HL_ALWAYS void *evaluate_profiled(hl_line_code *c, char *state, char *fra
 static void *evaluate(void *any_state, void *frame, int throw)
 {
     char *state = any_state;
+    if (HL_UNLIKELY(hl_lines.finding))
+        hl_lines_seen(HL_AT(void *, frame, hl_python.layout->code),
+                      HL_AT(void *, frame, hl_python.version >= 0x30b ? FRAME_GLOBALS_311 : FRAME_GLOBALS));
     hl_line_code *c = code_of(frame);
     if (HL_LIKELY(!c) && HL_LIKELY(!here.on) && hl_python.version < 0x30b)
         return evaluate_really(state, frame, throw);

@@ -6,6 +6,7 @@
  */
 #include "python.h"
 
+#include "lines.h"
 #include "native.h"
 #include "pymem.h"
 #include "python_private.h"
@@ -132,6 +133,8 @@ static const char MAIN_THREAD[] = "MainThread"; /* as threading calls it */
 /* The walk until the interpreter is initialised: it chooses its allocators in that time. */
 static uint64_t walk_starting(hl_wire_writer *w, bool epoch_changed)
 {
+    if (hl_lines_find_wanted() && hl_python.is_initialized && hl_python.is_initialized())
+        hl_lines_find_soon();
     bool is_main = w->tid == hl_tracker.pid && w->lane == 0 && w != hl_tracker.shared; /* only it installs hooks */
     if (!(atomic_load_explicit(&w->open, memory_order_relaxed) & HL_BELOW)) {
         if (is_main)

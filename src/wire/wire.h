@@ -279,6 +279,8 @@ typedef struct hl_session {
     _Atomic uint32_t names_all, names_done; /* 0: not that far, or there is nothing left to look up */
     _Atomic uint32_t names_stop;            /* 1: whoever waits wants no more of them */
     _Atomic uint64_t names_object[6];       /* a file's name, for people: the one at work; may be torn */
+    _Atomic uint64_t
+        lines_found; /* trackers': bits of the names in `lines`, in their order, whose functions were found */
 } hl_session;
 
 typedef enum hl_process_state {
