@@ -24,6 +24,8 @@ static HL_ALWAYS void *made(void *p, hl_allocator allocator, size_t bytes)
     if (HL_LIKELY(p != NULL) && HL_LIKELY((w = hl_enter(0)) != NULL)) {
         hl_put_alloc(w, HL_WORD_ALLOC + (unsigned)allocator, p, bytes);
         hl_leave(w);
+    } else if (HL_UNLIKELY(hl_tracker.hiding)) {
+        hl_hidden_made(p);
     }
     return p;
 }
@@ -34,6 +36,8 @@ static HL_ALWAYS void gone(void *p)
     if (HL_LIKELY(p != NULL) && HL_LIKELY((w = hl_enter(0)) != NULL)) {
         hl_put_address(w, HL_WORD_FREE, p);
         hl_leave(w);
+    } else if (HL_UNLIKELY(hl_tracker.hiding) && p && (w = hl_hidden_free(p)) != NULL) {
+        hl_hidden_freed(w);
     }
 }
 
@@ -65,8 +69,15 @@ static HL_ALWAYS void moved(hl_wire_writer *w, void *old, void *p, size_t bytes)
 HL_EXPORT void *realloc(void *old, size_t bytes)
 {
     hl_wire_writer *w = hl_enter(hl_tracker.realloc_mark);
-    if (HL_UNLIKELY(w == NULL))
-        return hl_tracker.real.realloc(old, bytes);
+    if (HL_UNLIKELY(w == NULL)) {
+        hl_wire_writer *hidden = HL_UNLIKELY(hl_tracker.hiding) && old ? hl_hidden_free(old) : NULL;
+        void *p = hl_tracker.real.realloc(old, bytes);
+        if (hidden)
+            hl_hidden_freed(hidden);
+        if (HL_UNLIKELY(hl_tracker.hiding))
+            hl_hidden_made(p);
+        return p;
+    }
     void *p;
     if (HL_UNLIKELY(bytes == 0) && old && !hl_tracker.foreign_malloc) { /* glibc frees */
         hl_put_address(w, HL_WORD_FREE, old);

@@ -69,6 +69,22 @@ void hl_lines_note(const char *text)
     hl_leave(w);
 }
 
+hl_wire_writer *hl_lines_hide(void)
+{
+    hl_wire_writer *w = hl_enter(HL_HIDDEN);
+    if (w)
+        atomic_fetch_add(&hl_tracker.hiding, 1);
+    return w;
+}
+
+void hl_lines_show(hl_wire_writer *w)
+{
+    if (!w)
+        return;
+    atomic_fetch_sub(&hl_tracker.hiding, 1);
+    hl_leave(w);
+}
+
 /* ------------------------------------------------------------------------------------------------------ counters */
 
 /* A chunk for counters, zeroed. Waits a little when there is none: its events go on if this one gets none. */
@@ -370,6 +386,8 @@ void hl_lines_begin(bool forked)
     if (!forked)
         hl_lines_find_begin();
     if (forked) {
+        atomic_store(&hl_tracker.hiding, 0);
+        hl_hidden_forked();
         atomic_store(&hl_lines.busy, 0);
         hl_line_stack_forked();
     }

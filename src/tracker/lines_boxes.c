@@ -29,7 +29,7 @@ enum {
     SITES = 16,
     NEAR = 1 << 16, /* bytes between two calls of one function */
     BLANK_LINES = 400,
-    STATEMENTS = 80, /* more than 256 bytes of instructions */
+    STATEMENTS = 16, /* more than 256 bytes of instructions */
     ROUNDS = 4,
     MISSES_TOLD = 1000,
     DATA_SAMPLES = 3,

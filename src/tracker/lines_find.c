@@ -80,11 +80,14 @@ static void parse(const char *list)
     }
 }
 
-static bool is_called(void *text, const char *name)
+/* The last part of what a code object is called: before 3.11 it knows no other. */
+static void last_part(void *code, char *to, size_t room)
 {
     char bytes[TEXT_MOST];
-    uint32_t n = hl_python_text(text, bytes, sizeof bytes);
-    return n == strlen(name) && memcmp(bytes, name, n) == 0;
+    uint32_t n = hl_python_text(HL_AT(void *, code, hl_python.layout->name), bytes, sizeof bytes - 1);
+    bytes[n] = '\0';
+    const char *dot = strrchr(bytes, '.'), *part = dot ? dot + 1 : bytes;
+    snprintf(to, room, "%s", part);
 }
 
 /* "app" for "/home/me/app.py"; for __main__.py the folder's. */
@@ -140,11 +143,9 @@ static void search(const wanted *w, void *code, uint32_t depth, char *name, size
             continue;
         const char *part = w->parts[depth];
         size_t length = strlen(part);
-        void *called = hl_py_api.attribute(inner, "co_name");
-        bool same = called && is_called(called, part);
-        if (called)
-            hl_py_api.decrease(called);
-        if (!same || bytes + length + sizeof ".<locals>." > 2 * TEXT_MOST)
+        char called[TEXT_MOST];
+        last_part(inner, called, sizeof called);
+        if (strcmp(called, part) != 0 || bytes + length + sizeof ".<locals>." > 2 * TEXT_MOST)
             continue;
         memcpy(name + bytes, part, length);
         size_t end = bytes + length;
@@ -171,10 +172,9 @@ static void seen_module(void *code, const char *module, void *file)
 
 static void seen_function(void *code, const char *module, void *file)
 {
-    void *qualified = hl_py_api.attribute(code, "co_qualname");
     char name[TEXT_MOST], copy[TEXT_MOST + PARTS];
     const char *parts[PARTS];
-    uint32_t bytes = qualified ? hl_python_text(qualified, name, sizeof name) : 0;
+    uint32_t bytes = hl_python_text(HL_AT(void *, code, hl_python.layout->name), name, sizeof name);
     uint32_t count = split(name, bytes, copy, parts);
     for (uint32_t i = 0; count && i < find.count; i++) {
         const wanted *w = &find.names[i];
@@ -184,21 +184,15 @@ static void seen_function(void *code, const char *module, void *file)
         if (same)
             found(w, code, name, bytes);
     }
-    if (qualified)
-        hl_py_api.decrease(qualified);
 }
 
-/* The last part of some name: all else is left at once. */
-static bool may_be_wanted(void *name)
+static bool is_part_of_some(const char *part)
 {
-    char bytes[TEXT_MOST];
-    uint32_t n = hl_python_text(name, bytes, sizeof bytes - 1);
-    bytes[n] = '\0';
     for (uint32_t i = 0; i < find.count; i++) {
-        if (strcmp(bytes, find.names[i].parts[find.names[i].count - 1]) == 0)
+        if (strcmp(part, find.names[i].parts[find.names[i].count - 1]) == 0)
             return true;
     }
-    return strcmp(bytes, "<module>") == 0;
+    return false;
 }
 
 static bool module_of(void *globals, char *to, size_t room)
@@ -211,27 +205,25 @@ static bool module_of(void *globals, char *to, size_t room)
 }
 
 /* A code object runs, for the first time as far as is known. */
-static HL_COLD void seen(void *code, void *globals)
+static void seen(void *code, void *globals)
 {
-    char module[TEXT_MOST];
-    void *error[3] = {0};
-    hl_wire_writer *w = hl_enter(HL_BELOW_FOREIGN); /* what is made in here is not the program's */
+    char part[TEXT_MOST], module[TEXT_MOST];
+    last_part(code, part, sizeof part);
+    bool is_module_code = strcmp(part, "<module>") == 0;
+    if (!is_module_code && (hl_python.version < 0x30b || !is_part_of_some(part)))
+        return;
+    void *error[3] = {0}, *file = HL_AT(void *, code, hl_python.layout->file_name);
+    hl_wire_writer *w = hl_lines_hide();
     hl_py_api.fetch_error(&error[0], &error[1], &error[2]);
-    void *name = hl_py_api.attribute(code, "co_name"), *file = hl_py_api.attribute(code, "co_filename");
-    if (name && file && may_be_wanted(name) && module_of(globals, module, sizeof module)) {
-        if (is_called(name, "<module>"))
+    if (module_of(globals, module, sizeof module)) {
+        if (is_module_code)
             seen_module(code, module, file);
-        else if (hl_python.version >= 0x30b)
+        else
             seen_function(code, module, file);
     }
-    if (name)
-        hl_py_api.decrease(name);
-    if (file)
-        hl_py_api.decrease(file);
     hl_py_api.clear_error();
     hl_py_api.restore_error(error[0], error[1], error[2]);
-    if (w)
-        hl_leave(w);
+    hl_lines_show(w);
 }
 
 void hl_lines_seen(void *code, void *globals)

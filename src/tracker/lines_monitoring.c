@@ -106,14 +106,6 @@ static const struct {
     {"PY_START", &METHODS[3], FINDING},
 };
 
-/* What the interpreter allocates for us in between is not the program's. */
-static hl_wire_writer *hide(void) { return hl_enter(HL_BELOW_FOREIGN); }
-static void show(hl_wire_writer *w)
-{
-    if (w)
-        hl_leave(w);
-}
-
 static int fail(const char *what)
 {
     hl_py_api.clear_error();
@@ -205,7 +197,7 @@ static bool watch_for_learning(void *code) { return watch(code, monitoring.sets[
 
 int hl_lines_monitoring_start(void)
 {
-    hl_wire_writer *w = hide();
+    hl_wire_writer *w = hl_lines_hide();
     const char *why = NULL;
     if (!monitoring.monitoring && !find_functions())
         why = "sys.monitoring is not as expected";
@@ -221,37 +213,37 @@ int hl_lines_monitoring_start(void)
         hl_line_boxes_learn(watch_for_learning);
         hl_line_boxes_set(true);
     }
-    show(w);
+    hl_lines_show(w);
     return error;
 }
 
 int hl_lines_monitoring_watch(hl_line_code *c, bool on)
 {
-    hl_wire_writer *w = hide();
+    hl_wire_writer *w = hl_lines_hide();
     bool good = watch(c->code, on ? monitoring.sets[LOCAL] : 0);
     int error = good ? 0 : fail("sys.monitoring refuses events of a code object");
-    show(w);
+    hl_lines_show(w);
     return error;
 }
 
 int hl_lines_monitoring_find(void)
 {
-    hl_wire_writer *w = hide();
+    hl_wire_writer *w = hl_lines_hide();
     bool good = call_with_number(monitoring.set_events, monitoring.tool, NULL,
                                  monitoring.sets[GLOBAL] | monitoring.sets[FINDING]);
     int error = good ? 0 : fail("sys.monitoring refuses events of all code");
-    show(w);
+    hl_lines_show(w);
     return error;
 }
 
 void hl_lines_monitoring_stop(void)
 {
-    hl_wire_writer *w = hide();
+    hl_wire_writer *w = hl_lines_hide();
     hl_line_boxes_set(false);
     call_with_number(monitoring.set_events, monitoring.tool, NULL, 0);
     register_all(false);
     call(monitoring.unuse, monitoring.tool, NULL, NULL);
     hl_py_api.decrease(monitoring.tool);
     monitoring.tool = NULL;
-    show(w);
+    hl_lines_show(w);
 }

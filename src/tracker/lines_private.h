@@ -92,6 +92,9 @@ int hl_lines_register(void *code, const char *name, size_t bytes, uint32_t flags
 int hl_lines_watch_starts(void);
 void *hl_lines_memory(size_t bytes); /* zeroed, for ever; NULL: there is none */
 void hl_lines_note(const char *text);
+/* In between the interpreter works for us: what it allocates is not the program's. May be nested; NULL: nothing is recorded. */
+hl_wire_writer *hl_lines_hide(void);
+void hl_lines_show(hl_wire_writer *w);
 
 /* lines_table.c: fills in first_line, lines, units and line_of. False: it has none that can be counted. */
 bool hl_line_table_read(hl_line_code *c);

@@ -59,7 +59,7 @@ static hl_wire_writer *enter(const void *caller, bool *is_python, bool *leave)
     if ((uintptr_t)caller - hl_tracker.foreign_from < hl_tracker.foreign_to - hl_tracker.foreign_from)
         return NULL;
     uintptr_t above = mark_above(hl_os_stack_pointer());
-    *is_python = above == HL_BELOW;
+    *is_python = above == HL_BELOW || above == HL_HIDDEN;
     *leave = !above;
     if (above == HL_BELOW_FOREIGN)
         return NULL;

@@ -63,8 +63,11 @@ static const unsigned MOVED[DOMAINS] = {HL_WORD_MOVED_PYRAW, HL_WORD_MOVED_PYMEM
 
 static HL_ALWAYS void *made(hl_wire_writer *w, int domain, void *p, size_t bytes)
 {
-    if (HL_UNLIKELY(!w))
+    if (HL_UNLIKELY(!w)) {
+        if (HL_UNLIKELY(hl_tracker.hiding))
+            hl_hidden_made(p);
         return p;
+    }
     if (HL_LIKELY(p != NULL))
         hl_put_alloc(w, MADE[domain], p, bytes);
     hl_leave(w);
@@ -95,8 +98,15 @@ static HL_ALWAYS void *wrap_realloc(void *context, int domain, void *old, size_t
 {
     const allocator *real = behind(context, domain);
     hl_wire_writer *w = hl_enter(HL_BELOW);
-    if (HL_UNLIKELY(!w))
-        return real->realloc(real->context, old, bytes);
+    if (HL_UNLIKELY(!w)) {
+        hl_wire_writer *hidden = HL_UNLIKELY(hl_tracker.hiding) && old ? hl_hidden_free(old) : NULL;
+        void *moved = real->realloc(real->context, old, bytes);
+        if (hidden)
+            hl_hidden_freed(hidden);
+        if (HL_UNLIKELY(hl_tracker.hiding))
+            hl_hidden_made(moved);
+        return moved;
+    }
     if (old)
         hl_put_address(w, HL_WORD_MOVE, old);
     void *p = real->realloc(real->context, old, bytes);
@@ -112,11 +122,16 @@ static HL_ALWAYS void wrap_free(void *context, int domain, void *p)
 {
     const allocator *real = behind(context, domain);
     hl_wire_writer *w = hl_enter(HL_BELOW);
+    hl_wire_writer *hidden = NULL;
     if (HL_LIKELY(w && p))
         hl_put_address(w, HL_WORD_FREE, p);
+    else if (HL_UNLIKELY(hl_tracker.hiding) && p)
+        hidden = hl_hidden_free(p);
     real->free(real->context, p);
     if (HL_LIKELY(w != NULL))
         hl_leave(w);
+    else if (HL_UNLIKELY(hidden != NULL))
+        hl_hidden_freed(hidden);
 }
 
 /* Without objects, mimalloc's mappings are still its arenas: the calls only carry the mark. */

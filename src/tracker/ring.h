@@ -20,6 +20,9 @@
 enum {
     HL_BELOW = 1,         /* mark: the real PyMem function is being called; its mappings are arenas */
     HL_BELOW_FOREIGN = 3, /* mark: a real malloc that is not libc's is being called; its mappings are its own matter */
+    HL_HIDDEN =
+        5, /* mark: the tracker itself has the interpreter do something. What that allocates is not the program's; what it
+                      frees may be. Its mappings are arenas. */
     HL_MARK_BITS = 7,
     HL_LEFT = 8, /* in place of a mark: the recording was stopped; its thread takes another writer in the next one */
 };
@@ -146,6 +149,18 @@ static HL_ALWAYS void hl_put_address(hl_wire_writer *w, unsigned kind, const voi
     at[0] = HL_BLOCK(kind, p, 0);
     hl_publish(w, at + 1);
 }
+
+/* hidden.c, where hl_enter has given no writer and hl_tracker.hiding says that some thread is below a mark HL_HIDDEN. A block was
+ * made. And `p` is freed: where that is below such a mark it is told, unless it was made there; the mark is HL_BELOW_FOREIGN then,
+ * for what is freed further below, until hl_hidden_freed; else NULL. */
+void hl_hidden_made(const void *p);
+hl_wire_writer *hl_hidden_free(const void *p);
+static HL_ALWAYS void hl_hidden_freed(hl_wire_writer *w)
+{
+    uint64_t open = atomic_load_explicit(&w->open, memory_order_relaxed) & ~(uint64_t)HL_MARK_BITS;
+    atomic_store_explicit(&w->open, open | HL_HIDDEN, memory_order_relaxed);
+}
+void hl_hidden_forked(void);
 
 /* Any other event: `word`, then `count` (at most 64) further words. `stack` 0: it has none; else put HL_IN_SLOT(stack)
  * into the word where it belongs. Takes its place in the order like an allocation. */

@@ -21,6 +21,7 @@
  *   environment.c   our variables, taken out of the program's environment
  *   ring.h, ring.c  writers, chunks, epochs: how a word gets to the collector
  *   hooks.c         the malloc family
+ *   hidden.c        what the interpreter allocates for the tracker's sake
  *   mappings.c      mmap, munmap, mremap, mprotect
  *   pools.c         whose the memory is that libraries give out by themselves
  *   names.c         names of threads
@@ -116,6 +117,7 @@ typedef struct hl_tracker {
     uintptr_t realloc_mark;   /* what the hook's mark says while the real realloc is called */
     _Atomic uint32_t state;   /* hl_tracker_state */
     bool inside;              /* not preloaded: loaded by a program that ran already, and hooked in by patch.c */
+    _Atomic uint32_t hiding;  /* threads below a mark HL_HIDDEN */
     _Atomic bool confined;    /* the program may have forbidden itself system calls: none that can be done without */
     int32_t pid;              /* of the image that `process` belongs to */
     hl_session *session;      /* NULL: there is none. Also mapped where nothing is recorded, for children. */
