@@ -20,7 +20,7 @@
 
 #define HL_AT(type, base, offset) (*(type *)((char *)(base) + (offset)))
 
-enum { NAMES = 64, PARTS = 16, TEXT_MOST = 512, DEPTH_MOST = 16, OPTIMIZED = 1, KNOWN = 4096 };
+enum { NAMES = 64, PARTS = 16, TEXT_MOST = 512, NAME_MOST = 1024, OPTIMIZED = 1, KNOWN = 4096 };
 
 typedef struct wanted {
     char text[TEXT_MOST]; /* "module\0Class\0method\0": without "<locals>" */
@@ -142,19 +142,18 @@ static void search(const wanted *w, void *code, uint32_t depth, char *name, size
         if (!inner || !is_code(inner))
             continue;
         const char *part = w->parts[depth];
-        size_t length = strlen(part);
         char called[TEXT_MOST];
         last_part(inner, called, sizeof called);
-        if (strcmp(called, part) != 0 || bytes + length + sizeof ".<locals>." > 2 * TEXT_MOST)
+        size_t room = NAME_MOST - bytes, end = bytes + strlen(part);
+        if (strcmp(called, part) != 0 || strlen(part) + sizeof ".<locals>." > room)
             continue;
-        memcpy(name + bytes, part, length);
-        size_t end = bytes + length;
         if (depth + 1 == w->count) {
+            snprintf(name + bytes, room, "%s", part);
             found(w, inner, name, end);
             continue;
         }
         const char *joint = is_function(inner) ? ".<locals>." : ".";
-        memcpy(name + end, joint, strlen(joint));
+        snprintf(name + bytes, room, "%s%s", part, joint);
         search(w, inner, depth + 1, name, end + strlen(joint));
     }
     if (constants)
@@ -163,7 +162,7 @@ static void search(const wanted *w, void *code, uint32_t depth, char *name, size
 
 static void seen_module(void *code, const char *module, void *file)
 {
-    char name[2 * TEXT_MOST + 16];
+    char name[NAME_MOST];
     for (uint32_t i = 0; i < find.count; i++) {
         if (is_module(&find.names[i], module, file))
             search(&find.names[i], code, 0, name, 0);

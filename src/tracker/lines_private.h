@@ -102,7 +102,6 @@ bool hl_line_table_read(hl_line_code *c);
 /* lines_find.c: functions that the session names. The list is read as a recording begins; then, with the GIL held, they are looked
  * for; or without it, so that they are as soon as may be. */
 void hl_lines_find_begin(void);
-bool hl_lines_find_wanted(void);
 int hl_lines_find_start(void);
 /* A frame of that code begins; `globals` is borrowed. */
 void hl_lines_seen(void *code, void *globals);
