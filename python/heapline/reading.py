@@ -128,6 +128,46 @@ class Line(NamedTuple):
     """The text of the line, None where it is not known."""
 
 
+class ProfiledLine(NamedTuple):
+    """A line of a function that was profiled line by line: what it did with all that it called, in its own thread
+    (docs/semantics.md, "Lines of profiled functions")."""
+
+    function: str
+    file: str
+    line: int
+    hits: int
+    """How often it was executed."""
+    allocated_bytes: int
+    freed_bytes: int
+    net_bytes: int
+    """Allocated less freed."""
+    allocations: int
+    highest_bytes: int
+    """The most by which allocated less freed was above what it was when an execution began."""
+    temporary_bytes: int
+    """Allocated and freed within one execution."""
+    largest_bytes: int
+    """The largest single allocation."""
+    rss_bytes: Optional[int]
+    """The highest resident memory after an execution; None: not looked at."""
+    source: Optional[str]
+    """The text of the line, None where it is not known."""
+
+
+class ProfiledSums(NamedTuple):
+    """The sums of all lines of a function; highest, largest and rss are the highest of them."""
+
+    hits: int
+    allocated_bytes: int
+    freed_bytes: int
+    net_bytes: int
+    allocations: int
+    highest_bytes: int
+    temporary_bytes: int
+    largest_bytes: int
+    rss_bytes: Optional[int]
+
+
 class Sums(NamedTuple):
     """The sums of several lines."""
 
@@ -347,6 +387,8 @@ class Stats:
     collector_cpu_s: float
     collector_rss_peak_bytes: int
     folded_stacks: int
+    profiled_functions: int
+    """How many functions were profiled line by line."""
     exact: bool
     """The rows add up to the profile's own totals."""
     top_by_bytes: Tuple[Site, ...]
@@ -501,6 +543,64 @@ class Lines(Table[Line]):
         self.total = _record(Sums, report["total"])
 
 
+class ProfiledFunction(Table[ProfiledLine]):
+    """A function that was profiled line by line: its lines, also those that never ran, of all processes together."""
+
+    function: str
+    """Its qualified name."""
+    file: str
+    first_line: int
+    last_line: int
+    processes: int
+    """How many have run it."""
+    total: ProfiledSums
+
+    def __init__(self, report: Dict[str, Any]) -> None:
+        place = {"function": report["function"], "file": report["file"]}
+        super().__init__(ProfiledLine, [_record(ProfiledLine, {**place, **line}) for line in report["lines"]])
+        self.function = report["function"]
+        self.file = report["file"]
+        self.first_line = report["first_line"]
+        self.last_line = report["last_line"]
+        self.processes = report["processes"]
+        self.total = _record(ProfiledSums, report["total"])
+
+    def __repr__(self) -> str:
+        return f"<heapline.ProfiledFunction {self.function}, {self.file}:{self.first_line}, {len(self):,} lines>"
+
+
+class Profiled(Sequence[ProfiledFunction]):
+    """Functions that were profiled line by line, those that allocated the most first."""
+
+    lines: Table[ProfiledLine]
+    """The lines of all of them, one function after the other."""
+
+    def __init__(self, report: Dict[str, Any]) -> None:
+        self._functions = tuple(ProfiledFunction(function) for function in report["functions"])
+        self.lines = Table(ProfiledLine, (line for function in self._functions for line in function))
+
+    @overload
+    def __getitem__(self, index: int) -> ProfiledFunction: ...
+    @overload
+    def __getitem__(self, index: slice) -> Tuple[ProfiledFunction, ...]: ...
+    def __getitem__(self, index: Union[int, slice]) -> Union[ProfiledFunction, Tuple[ProfiledFunction, ...]]:
+        return self._functions[index]
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+    def __repr__(self) -> str:
+        return f"<heapline.Profiled, {len(self):,} functions>"
+
+    def to_pandas(self) -> Any:
+        """`lines` as a pandas.DataFrame."""
+        return self.lines.to_pandas()
+
+    def to_arrow(self) -> Any:
+        """`lines` as a pyarrow.Table."""
+        return self.lines.to_arrow()
+
+
 class Timeline(Table[Point]):
     """Heap and RSS over time, one point for each tick in which something changed."""
 
@@ -641,7 +741,7 @@ class Profile:
         Python.
 
         ValueError: `frames` is none of these; and, when it is used, where the profile has no such process, thread or
-        region, or where the report cannot be narrowed in this way (timeline and processes to a thread or region; stats, threads
+        region, or where the report cannot be narrowed in this way (timeline, processes and profiled to a thread or region; stats, threads
         and lines to frames)."""
         if frames not in ("all", "python", "native"):
             raise ValueError(f'frames={frames!r}: neither "all", "python" nor "native"')
@@ -664,7 +764,7 @@ class Profile:
         if self._file.descriptor < 0:
             raise ValueError(f"{self.path}: the profile is closed")
         narrowed = self._narrowed
-        if command in ("timeline", "processes"):  # whatever frames are charged
+        if command in ("timeline", "processes", "profiled"):  # whatever frames are charged
             narrowed = tuple(option for option in narrowed if option.startswith(("--pid", "--thread", "--region")))
         words = [binary(), command, *options, *narrowed, "--json", "--", AS_STANDARD_INPUT, *names]
         ended = subprocess.run(words, stdin=self._file.descriptor, capture_output=True, check=False)
@@ -728,6 +828,14 @@ class Profile:
 
         ValueError: the profile has no such function or file."""
         return Lines(self._run("lines", ("--files=0",), [os.fspath(name) for name in names]))
+
+    @cached_property
+    def profiled(self) -> Profiled:
+        """Functions that were profiled line by line, and what each of their lines did: `heapline profiled`. Empty where there are
+        none.
+
+        ValueError: this is narrowed to a process that ran none of them, or to a thread or region."""
+        return Profiled(self._run("profiled", ()) if self.stats.profiled_functions else {"functions": ()})
 
     @cached_property
     def timeline(self) -> Timeline:

@@ -227,6 +227,27 @@ def test_figures_counted_on_paper(heapline):
     assert opened.peak.total_bytes == 42 * MB  # is read already
 
 
+def test_profiled_functions_are_those_of_the_report(heapline):
+    path = handmade.write(heapline.folder / "hand.heapline", profiled=True)
+    report = heapline.profile(path).json("profiled")["functions"]
+    with package.open(path) as opened:
+        main, load = opened.profiled
+        assert (len(opened.profiled), opened.stats.profiled_functions) == (2, 2) and opened.profiled[:1] == (main,)
+        for function, row in zip(opened.profiled, report):
+            for key in ("function", "file", "first_line", "last_line", "processes"):
+                assert getattr(function, key) == row[key]
+            assert function.total._asdict() == row["total"]
+            place = {"function": row["function"], "file": row["file"]}
+            assert [line._asdict() for line in function] == [{**place, **line} for line in row["lines"]]
+        assert load[1].hits == 3 and load[1].net_bytes == 15 * MB and load[1].rss_bytes == 60 * MB
+        assert list(opened.profiled.lines) == [*main, *load]
+        assert [list(function) for function in opened.only(pid=100).profiled] == [list(main), list(load)]
+        with pytest.raises(ValueError, match="thread"):
+            opened.only(thread="t").profiled  # noqa: B018
+    with package.open(handmade.write(heapline.folder / "none.heapline")) as opened:
+        assert len(opened.profiled) == 0 and list(opened.profiled.lines) == []
+
+
 def test_marks_and_regions_of_a_program_that_records_itself(heapline):
     program = """
 import heapline
@@ -460,7 +481,7 @@ def test_pandas_and_arrow(heapline, python, known, profile):
         import sys, heapline
         profile = heapline.open(sys.argv[1])
         for table in (profile.peak, profile.peak.by_line(), profile.lines(), profile.timeline, profile.timeline.marks,
-                      profile.processes, profile.threads, profile.recordings, profile.at(0)):
+                      profile.processes, profile.threads, profile.recordings, profile.at(0), profile.profiled.lines):
             frame, arrow = table.to_pandas(), table.to_arrow()
             assert len(frame) == len(arrow) == len(table)
             fields = list(frame.columns)
@@ -477,9 +498,11 @@ def test_pandas_and_arrow(heapline, python, known, profile):
                     assert a == b or b is None, (name, a, b)
         assert int(profile.peak.to_pandas()["bytes"].sum()) == profile.stats.peak_bytes
         assert profile.timeline.to_pandas()["rss_bytes"].dtype == "Int64"
+        assert len(profile.profiled.to_pandas()) == len(profile.profiled.to_arrow()) == len(profile.profiled.lines)
         print("well")
     """)
-    for recorded in (known, profile):
+    hand = heapline.profile(handmade.write(heapline.folder / "hand.heapline", profiled=True))
+    for recorded in (known, profile, hand):
         ended = python.run("-c", program, str(recorded.path), env={**environment(heapline), "PYTHONPATH": path})
         assert ended.stdout == "well\n", ended.stderr
 
@@ -514,6 +537,7 @@ def test_a_program_that_reads_profiles_is_checked_strictly(tmp_path):
         for line in profile.lines("main"):
             text: str | None = line.source
         site: str = profile.leaks.by_line()[0].file
+        highest: int = max(line.highest_bytes for function in profile.profiled for line in function)
     """
     for text, status in [
         (good, 0),
