@@ -13,10 +13,9 @@ is in docs/memray.md. Sizes are bytes.
 # ruff: noqa: UP006, UP035 (evaluated by 3.8)
 
 import os
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from enum import IntEnum
-from typing import List, NamedTuple, Optional, Tuple, Union
+from typing import Iterator, List, NamedTuple, Optional, Tuple, Union
 
 from heapline._recording import HeaplineError, _state, track
 from heapline.reading import Frame, Profile, Record
