@@ -21,11 +21,16 @@ const char *hl_record_bad_label(const hl_record_options *o)
     return NULL;
 }
 
-/* Names with dots between them: identifiers, as far as ASCII tells. */
-static bool is_dotted_name(const char *text, size_t bytes)
+/* Names with dots between them: identifiers, as far as ASCII tells. `locals`: or "<locals>", as in qualified names. */
+static bool is_dotted_name(const char *text, size_t bytes, bool locals)
 {
+    static const char LOCALS[] = "<locals>.";
     bool begins = true;
     for (size_t i = 0; i < bytes; i++) {
+        if (locals && begins && i > 0 && bytes - i >= strlen(LOCALS) && !memcmp(text + i, LOCALS, strlen(LOCALS))) {
+            i += strlen(LOCALS) - 1;
+            continue;
+        }
         unsigned char c = (unsigned char)text[i];
         bool letter = isalpha(c) || c == '_' || c >= 0x80;
         if (c == '.' ? begins : !letter && (begins || !isdigit(c)))
@@ -38,14 +43,15 @@ static bool is_dotted_name(const char *text, size_t bytes)
 static bool is_function(const char *text, size_t bytes)
 {
     const char *colon = memchr(text, ':', bytes);
-    return colon && is_dotted_name(text, (size_t)(colon - text)) &&
-           is_dotted_name(colon + 1, bytes - (size_t)(colon + 1 - text));
+    return colon && is_dotted_name(text, (size_t)(colon - text), false) &&
+           is_dotted_name(colon + 1, bytes - (size_t)(colon + 1 - text), true);
 }
 
 const char *hl_record_bad_lines(const hl_record_options *o)
 {
+    enum { FUNCTIONS_MOST = 64 }; /* that the tracker looks for */
     static char why[400];
-    size_t all = 0;
+    size_t all = 0, functions = 0;
     for (size_t i = 0; i < o->lines.n; i++) {
         const char *given = o->lines.at[i];
         all += strlen(given) + 1;
@@ -58,11 +64,17 @@ const char *hl_record_bad_lines(const hl_record_options *o)
                     given);
                 return why;
             }
+            functions++;
             if (!*end)
                 break;
         }
     }
     size_t most = sizeof((hl_session *)0)->lines;
+    if (functions > FUNCTIONS_MOST) {
+        snprintf(why, sizeof why, "--lines: these are too many: %zu functions, %d are the most", functions,
+                 FUNCTIONS_MOST);
+        return why;
+    }
     if (all > most) {
         snprintf(why, sizeof why, "--lines: these are too many: their names have %zu letters, %zu are the most",
                  all - 1, most - 1);

@@ -120,12 +120,27 @@ static void put_figures(hl_grid *grid, const hl_profiled_line *l, bool total)
         hl_grid_blank(grid);
 }
 
-static void put_source(hl_grid *grid, const hl_source *source, int32_t line)
+/* Blanks with which all of these lines begin. */
+static size_t indent_of(const hl_source *source, const shown *all, uint32_t n)
+{
+    size_t least = SIZE_MAX, bytes = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const char *text = hl_source_line(source, all[i].line, &bytes);
+        size_t blanks = 0;
+        while (text && blanks < bytes && text[blanks] == ' ')
+            blanks++;
+        if (text && blanks < bytes && blanks < least)
+            least = blanks;
+    }
+    return least == SIZE_MAX ? 0 : least;
+}
+
+static void put_source(hl_grid *grid, const hl_source *source, int32_t line, size_t indent)
 {
     char expanded[400];
     size_t used = 0, bytes = 0;
     const char *text = hl_source_line(source, line, &bytes);
-    for (size_t i = 0; text && i < bytes && used + 9 < sizeof expanded; i++) {
+    for (size_t i = indent; text && i < bytes && used + 9 < sizeof expanded; i++) {
         if (text[i] != '\t') {
             expanded[used++] = text[i];
             continue;
@@ -199,6 +214,7 @@ static int write_function(hl_report *r, const hl_profiled_function *f, uint32_t 
     put_head(r, f);
     if (!source->n)
         hl_report_remark(r, "(%s)", source->why);
+    size_t indent = indent_of(source, all, n);
     hl_grid grid = hl_grid_begin(&r->out, columns, sizeof columns / sizeof *columns);
     for (uint32_t i = 0; i < n;) {
         uint32_t to = i;
@@ -212,7 +228,7 @@ static int write_function(hl_report *r, const hl_profiled_function *f, uint32_t 
         hl_grid_row(&grid);
         hl_grid_textf(&grid, "%d", all[i].line);
         put_figures(&grid, all[i].figures, false);
-        put_source(&grid, source, all[i].line);
+        put_source(&grid, source, all[i].line, indent);
         i++;
     }
     hl_grid_row(&grid);
@@ -464,6 +480,14 @@ int hl_report_profiled(hl_report *r)
 int hl_profiled_after_run(hl_model *m, const char *path, hl_out *out, char *why, size_t why_bytes)
 {
     hl_profiled p;
+    for (uint32_t i = 0; i < m->notes.n; i++) { /* a name that was asked for and is none */
+        const char *text = m->notes.row[i].text;
+        if (strncmp(text, "--lines: ", 9) != 0)
+            continue;
+        hl_out_put(out, "heapline: ");
+        hl_out_clean(out, text, strlen(text));
+        hl_out_put(out, "\n");
+    }
     int error = hl_profiled_load(m, HL_NO_ROW, &p, why, why_bytes);
     if (error || !p.n)
         return error;

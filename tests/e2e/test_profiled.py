@@ -604,3 +604,94 @@ work()
                 break
     kept = by_text["kept = bytearray(123456)"]
     assert kept["hits"] == 1 and 123457 <= kept["allocated_bytes"] <= 123600
+
+
+# ------------------------------------------------------------------------------------------------ heapline run --lines
+
+PACKAGE = """
+class Cache:
+    def fill(self, n):
+        self.kept = [bytearray(3000) for _ in range(n)]
+        return len(self.kept)
+
+    @staticmethod
+    def make(n):
+        return bytearray(n)
+
+def outer():
+    def inner(n):
+        return bytearray(n)
+    return inner
+"""
+
+
+@SINCE
+def test_functions_are_named_on_the_command_line(heapline, each_python):
+    (heapline.folder / "pkg").mkdir()
+    (heapline.folder / "pkg" / "__init__.py").write_text("")
+    (heapline.folder / "pkg" / "mod.py").write_text(PACKAGE)
+    program = """
+from pkg.mod import Cache, outer
+def main():
+    cache = Cache()
+    cache.fill(100)
+    return cache, Cache.make(5000), outer()(6000)
+kept = main()
+"""
+    names = [
+        "--lines",
+        "__main__:main,pkg.mod:Cache.fill",
+        "--lines=pkg.mod:Cache.make",
+        "--lines",
+        "pkg.mod:outer.inner",
+    ]
+    profile = heapline.run(program, python=each_python, options=names)
+    functions = {f["function"]: f for f in profile.json("profiled")["functions"]}
+    assert {name.split(".")[-1] for name in functions} == {"main", "fill", "make", "inner"}, functions
+    (make,) = [x for name, f in functions.items() if name.endswith("make") for x in f["lines"] if x["hits"]]
+    assert make["hits"] == 1 and 5001 <= make["allocated_bytes"] <= 5100
+    assert make["source"] == "        return bytearray(n)"
+    (fill,) = [
+        x for name, f in functions.items() if name.endswith("fill") for x in f["lines"] if "for _" in x["source"]
+    ]
+    assert 100 * 3001 <= fill["net_bytes"] <= 100 * 3200
+    (outer,) = [x for x in lines_of(profile, "main").values() if "outer()" in x["source"]]
+    assert outer["hits"] == 1 and 11002 <= outer["allocated_bytes"] <= 13000
+    assert "main" in profile.stderr and "heapline profiled" in profile.stderr
+    for function, row in ((f, line) for f in functions.values() for line in f["lines"]):
+        assert row["net_bytes"] == row["allocated_bytes"] - row["freed_bytes"], function
+
+
+def test_a_name_that_is_no_function_is_told(heapline):
+    profile = heapline.run("x = 1\n\n", options=["--lines", "__main__:nothing"])
+    assert "heapline: --lines: no code of a function called __main__:nothing" in profile.stderr
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "app",
+        "app:",
+        ":f",
+        "app:f,",
+        "a b:f",
+        "1a:f",
+        "a..b:f",
+        "a:f.",
+        "a:<lambda>",
+        "a:" + 600 * "f",
+        64 * "a:b," + "a:b",
+    ],
+)
+def test_wrong_names_are_refused(heapline, bad):
+    for command in (["run", "--lines", bad, "-c", "pass"], ["env", "--lines", bad]):
+        finished = heapline(*command)
+        assert finished.exit in (2, 125) and "--lines" in finished.stderr and finished.stderr.count("\n") == 1, finished
+    assert not list(heapline.folder.glob("*.heapline"))
+
+
+def test_options_reach_programs_by_heapline_env(heapline):
+    finished = heapline("env", "--lines", "a:b.<locals>.c", "--lines=d:e,f:g", "--line-rss")
+    assert "--lines=a:b.<locals>.c" in finished.stdout and "--lines=d:e,f:g" in finished.stdout
+    assert "--line-rss" in finished.stdout
+    assert "--line-rss goes with --lines" in heapline("env", "--line-rss").stderr
