@@ -27,8 +27,8 @@ class CellLine(NamedTuple):
     label: str
     """The cell or the file, as people call it: "In [3]", "work.py"."""
     source: str
-    peak_bytes: int | None
-    """What of the peak it holds; None where the peak is another's (within a recording that was on before)."""
+    peak_bytes: int
+    """What of the peak it holds."""
     allocated_bytes: int
     allocations: int
     kept_bytes: int
@@ -39,21 +39,20 @@ class CellResult:
     """What a cell took. In a notebook it shows itself; the fields are there for further use."""
 
     peak_bytes: int
-    """How much more the heap of the process was at its highest than before the cell; exact."""
+    """The highest that was in use of what the process allocated in the cell; exact."""
     kept_bytes: int
-    """How much more it is after the cell than before; exact."""
-    allocations: int | None
-    """None: not known, `note` says why."""
-    allocated_bytes: int | None
+    """What of that is alive after the cell; exact."""
+    allocations: int
+    allocated_bytes: int
     family_peak_bytes: int | None = None
     """With child processes, the highest of the sum; None where there were none."""
     duration_s: float
     lines: Sequence[CellLine]
     """Those of the cell in order, then others, the heaviest first."""
     curve: Sequence[tuple[float, int]]
-    """(seconds since the beginning, highest heap in bytes since the point before)"""
+    """(seconds since the beginning, highest heap in bytes since the point before); none within a recording that was on before."""
     profile: Profile | None
-    """All that was recorded, as of heapline.open()."""
+    """All that was recorded, as of heapline.open(); within a recording that was on before: what was allocated in the cell."""
     note: str
 
     def __init__(
@@ -69,64 +68,52 @@ class CellResult:
         self.peak_bytes = measure.peak_bytes
         self.kept_bytes = measure.kept_bytes
         self.duration_s = measure.duration_s
-        self.profile = measure.profile
+        self.profile = measure.whole or measure.part
         self.note = measure.note
-        self.allocations = self.allocated_bytes = None
+        self.allocations, self.allocated_bytes = measure.allocations, measure.allocated_bytes
         self.lines, self.curve = (), ()
         self._file = own_file
         self._label = label
-        if self.profile is not None:
-            self._read(self.profile, measure, magic, strangers)
+        if measure.part is not None:
+            self._read(measure.part, measure, magic, strangers)
 
-    def _read(self, profile: Profile, measure: Measure, magic: tuple[str, int], strangers: Collection[int]) -> None:
-        ours = profile.only(region=measure.region)
-        try:
-            lines = ours.lines()
-        except ValueError:  # more regions than are told apart
-            self.note = "more than 255 regions: the lines are not told apart"
-            return
-        sums = {(line.file, line.line): line for line in lines}
-        total = [lines.total.allocations, lines.total.allocated_bytes]
-        if measure.own and profile.stats.threads + profile.stats.processes > 2:
-            # What other threads and children did, too: everything but what this thread did outside the block, and those of the
-            # notebook's own.
-            _add(sums, total, profile.lines(), 1)
-            for thread in profile.threads:
-                if (
-                    thread.tid is not None
-                    and thread.allocations
-                    and (thread.tid == _thread() or thread.tid in strangers)
-                ):
-                    _add(sums, total, profile.only(thread=thread.tid).lines(), -1)
-            if profile.stats.processes > 1:
-                self.family_peak_bytes = profile.stats.peak_bytes
+    def _read(self, part: Profile, measure: Measure, magic: tuple[str, int], strangers: Collection[int]) -> None:
+        sums: dict[tuple[str, int], Line] = {}
+        total = [0, 0]
+        _add(sums, total, part.lines(), 1)
+        for thread in part.threads:
+            if thread.tid in strangers and thread.allocations:
+                _add(sums, total, part.only(thread=thread.tid).lines(), -1)
+        whole = measure.whole
+        if whole is not None:
+            if whole.stats.processes > 1:
+                self.family_peak_bytes = whole.stats.peak_bytes
+                _add(sums, total, whole.lines(), 1)
+                _add(sums, total, whole.only(pid=os.getpid()).lines(), -1)
+            self.curve = [
+                (point.time_s - measure.begin_s, point.heap_high_bytes)
+                for point in whole.timeline
+                if point.time_s > measure.begin_s
+            ]
         for key in [key for key in sums if key[0].startswith(_PACKAGE) or key == magic]:  # what we did ourselves
             line = sums.pop(key)
             total = [total[0] - line.allocations, total[1] - line.allocated_bytes]
         self.allocations, self.allocated_bytes = total
-        rows = [self._line(line, measure.own) for line in sums.values()]
-        rows = [row for row in rows if (row.allocations or row.peak_bytes) and not row.file.startswith("<frozen ")]
+        rows = [self._line(line) for line in sums.values()]
+        rows = [row for row in rows if row.allocations and not row.file.startswith("<frozen ")]
         own = sorted((row for row in rows if row.file == self._file), key=lambda row: row.line)
         others = [row for row in rows if row.file != self._file]
-        others.sort(key=lambda row: (row.peak_bytes or 0, row.allocated_bytes), reverse=True)
+        others.sort(key=lambda row: (row.peak_bytes, row.allocated_bytes), reverse=True)
         self.lines = (*own, *others)
-        begin = 0.0
-        if not measure.own:
-            begin = max((mark.time_s for mark in profile.timeline.marks if mark.name == measure.region and mark.kind == "region"), default=0.0)  # fmt: skip
-        self.curve = [
-            (max(0.0, point.time_s - begin), point.heap_high_bytes)
-            for point in profile.timeline
-            if point.time_s >= begin
-        ]
 
-    def _line(self, line: Line, own: bool) -> CellLine:
+    def _line(self, line: Line) -> CellLine:
         source = linecache.getline(line.file, line.line) or line.source or ""
         return CellLine(
             line.file,
             line.line,
             self._label(line.file),
             source.rstrip("\n"),
-            line.peak_bytes if own else None,
+            line.peak_bytes,
             line.allocated_bytes,
             line.allocations,
             line.end_bytes,
@@ -146,8 +133,7 @@ class CellResult:
         if self.family_peak_bytes is not None:
             result.append(("peak with children", _show.size(self.family_peak_bytes)))
         result.append(("kept", _show.size(self.kept_bytes)))
-        if self.allocations is not None:
-            result += [("allocations", f"{self.allocations:,}"), ("allocated", _show.size(self.allocated_bytes or 0))]
+        result += [("allocations", f"{self.allocations:,}"), ("allocated", _show.size(self.allocated_bytes))]
         return [*result, ("time", _show.duration(self.duration_s))]
 
     def _tables(self) -> Iterable[tuple[str, str, _show.Rows]]:
@@ -170,18 +156,11 @@ class CellResult:
             yield "Other lines", more, self._rows(places, shown, [row.source.strip() for row in shown])
 
     def _rows(self, places: Sequence[str], rows: Sequence[CellLine | None], source: Sequence[str]) -> _show.Rows:
-        peak = [row and row.peak_bytes for row in rows]
-        numbers = []
-        if any(n is not None for n in peak):
-            numbers.append(("At peak", _show.bytes_column(peak, whole=self.family_peak_bytes or self.peak_bytes)))
-        numbers += [
+        whole = self.family_peak_bytes or self.peak_bytes
+        numbers = [
+            ("At peak", _show.bytes_column([row and row.peak_bytes for row in rows], whole=whole)),
             ("Kept", _show.bytes_column([row and row.kept_bytes for row in rows])),
-            (
-                "Allocated",
-                _show.bytes_column(
-                    [row and row.allocated_bytes for row in rows], whole=0 if numbers else self.allocated_bytes or 0
-                ),
-            ),
+            ("Allocated", _show.bytes_column([row and row.allocated_bytes for row in rows])),
             ("Allocations", _show.count_column([row and row.allocations for row in rows])),
         ]
         return _show.Rows(places, source, *numbers)
@@ -210,12 +189,6 @@ class CellResult:
         if self.note:
             parts.append(_show.note(self.note))
         return _show.page(*parts)
-
-
-def _thread() -> int:
-    import threading
-
-    return threading.get_native_id()
 
 
 def _add(sums: dict[tuple[str, int], Line], total: list[int], lines: Lines, sign: int) -> None:

@@ -239,7 +239,8 @@ def _await_cells(lines: list[str]) -> list[str]:
 def load(shell: Any) -> None:
     import threading
 
-    _strangers.update(thread.native_id for thread in threading.enumerate() if thread.native_id is not None)
+    here = threading.get_native_id()
+    _strangers.update(thread.native_id for thread in threading.enumerate() if thread.native_id not in (None, here))
     magics = Magics(shell)
     shell.register_magic_function(magics.heapline, "line_cell", "heapline")
     transforms = shell.input_transformers_cleanup

@@ -1,8 +1,7 @@
-"""What a piece of code takes while it runs: `Measure`, on which the magics and `with heapline.profile:` stand.
+"""What a piece of code takes while it runs: `Measure`, on which the magics stand.
 
-Where nothing is recorded a recording begins for it, in a temporary folder that is gone when it ends: the open profile stays readable.
-Where this process has begun a recording itself, what the piece did is taken out of a snapshot by its region. Under `heapline run` only
-the running numbers can be asked; the profile has the rest when that ends.
+It is a part of the recording with books of its own (_part.py). Where nothing is recorded a recording begins for it, in a temporary
+folder that is gone when it ends: the open profile stays readable.
 """
 
 from __future__ import annotations
@@ -13,65 +12,59 @@ import shutil
 import tempfile
 import time
 
-from heapline import _live
+from heapline import _part
 from heapline._recording import HeaplineError, track
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from heapline._recording import Recording
     from heapline.reading import Profile
 
-INSIDE_RUN = "recorded by heapline run, whose profile has the lines when it ends"
+_NAME = "measured"
+_active = False
 
 
 class Measure:
     """A context manager. After the block:"""
 
     peak_bytes = 0
-    """How much more the heap was at its highest than at the beginning; exact."""
+    """The highest that was in use of what was allocated in it; exact, like all of these."""
     kept_bytes = 0
-    """How much more the heap is after the block (and a collection of cycles) than before; exact."""
+    """What of that is alive after it, and after a collection of cycles."""
+    allocations = 0
+    allocated_bytes = 0
     duration_s = 0.0
-    own = False
-    """The recording was begun for it."""
-    profile: Profile | None = None
-    """None: there is none that can be read yet; `note` says why."""
+    part: Profile | None = None
+    """What was allocated in the block. None: `note` says why."""
+    whole: Profile | None = None
+    """The recording, where it was begun for the block; with child processes, timeline and RSS."""
+    begin_s = 0.0
+    """When in the recording the block began."""
     note = ""
 
-    _count = 0
-
-    def __init__(self, *, collect: bool = True, detail: bool = True, children: str = "python") -> None:
-        self._collect = collect
+    def __init__(self, *, detail: bool = True, children: str = "python") -> None:
         self._detail = detail
         self._children = children
-        Measure._count += 1
-        self.region = f"measured {Measure._count}"
 
     def __enter__(self) -> Measure:
-        if self._collect:
-            gc.collect()
+        global _active  # noqa: PLW0603
+        if _active:
+            raise HeaplineError("this is within code that is being measured already")
+        gc.collect()
         self._folder = tempfile.mkdtemp(prefix="heapline-")
         try:
-            interval = 0.001 if self._detail else 0.1
-            self._track = track(
-                os.path.join(self._folder, "measured.heapline"), interval=interval, children=self._children
-            )
-            self._recording: Recording = self._track.__enter__()
+            self._track = track(self._path("whole"), interval=0.001, children=self._children)
+            self._own = self._track.__enter__().own
         except BaseException:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
+        _active = True
         try:
-            self.own = self._recording.own
-            self._region = _live.region(self.region)
-            for _ in range(2):  # what follows has been done before, and allocates as little as it can
-                _live.reset_peak()
-                _live.peak_bytes(sync=True)
+            _part.begin(_NAME)
+            _part.numbers()
             self._began = time.monotonic()
-            self._region.__enter__()
-            _live.reset_peak()
-            self._before = _live.heap_bytes(sync=True)
+            _part.begin(_NAME)
         except BaseException:
             self._close()
             raise
@@ -81,35 +74,40 @@ class Measure:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            self.peak_bytes = max(0, _live.peak_bytes(sync=True) - self._before)
-            self._region.__exit__(None, None, None)
+            _part.close()
             self.duration_s = time.monotonic() - self._began
-            if self._collect:
-                gc.collect()
-            self.kept_bytes = _live.heap_bytes(sync=True) - self._before
-            self._take()
-        except HeaplineError as caught:
+            gc.collect()
+            self._read()
+        except (HeaplineError, OSError) as caught:
             self.note = str(caught)
         finally:
             self._close()
 
-    def _take(self) -> None:
-        """Opens the profile, or a snapshot."""
-        if self.own:
+    def _path(self, name: str) -> str:
+        return os.path.join(self._folder, name + ".heapline")
+
+    def _read(self) -> None:
+        numbers = _part.numbers()
+        self.peak_bytes, self.kept_bytes = numbers.peak, numbers.heap
+        self.allocations, self.allocated_bytes = numbers.allocations, numbers.allocated
+        if self._detail:
+            _part.write(self._path("part"))
+        _part.end()
+        if self._own:
             self._track.__exit__(None, None, None)
         if not self._detail:
             return
-        if not self._recording.path:
-            self.note = INSIDE_RUN
-            return
         from heapline.reading import open
 
-        path = self._recording.path
-        if not self.own:
-            path = _live.snapshot(os.path.join(self._folder, "snapshot.heapline"))
-        self.profile = open(path)
+        self.part = open(self._path("part"))
+        if self._own:
+            self.whole = open(self._path("whole"))
+            marks = [mark.time_s for mark in self.whole.timeline.marks if mark.name == _NAME]
+            self.begin_s = marks[-1] if marks else 0.0
 
     def _close(self) -> None:
+        global _active  # noqa: PLW0603
+        _active = False
         try:
             self._track.__exit__(None, None, None)
         except HeaplineError:

@@ -72,6 +72,8 @@ def _look() -> Structure:
 def begin(name: str = "", *, this_thread: bool = False) -> None:
     """A part begins; the one before it is forgotten. `name` is put into the timeline. this_thread: only what the calling thread
     allocates is in it."""
+    global _page  # noqa: PLW0603
+    _page = None  # each recording has another
     _state.loaded().mark(_BEGIN_THREAD if this_thread else _BEGIN, name)
 
 

@@ -59,6 +59,7 @@ def test_a_statement_is_measured_to_the_byte(heapline, each_python):
         heapline,
         each_python,
         """
+        run("%heapline -q pass")  # before 3.11 a function keeps the frame of its first call
         run("r = %heapline -o z = bytearray(50 * 2**20)")
         r = shell.user_ns["r"]
         answer("facts", [r.peak_bytes, r.kept_bytes, r.allocations, r.allocated_bytes])
@@ -68,13 +69,13 @@ def test_a_statement_is_measured_to_the_byte(heapline, each_python):
         """,
     )
     peak, kept, allocations, allocated = answers["facts"]
-    assert 0 <= peak - MB50 < 4000 and abs(kept - MB50) < 8000, answers
-    assert 2 <= allocations < 10 and 0 <= allocated - MB50 < 1000, answers
+    assert 0 <= peak - MB50 < 1000 and 0 <= kept - MB50 < 800, answers
+    assert allocations == 2 and 0 <= allocated - MB50 < 200, answers
     ((_, line, label, source, allocated, count, kept),) = answers["lines"]
-    assert (line, label, source) == (1, "In [2]", "z = bytearray(50 * 2**20)"), answers
+    assert (line, label, source) == (1, "In [3]", "z = bytearray(50 * 2**20)"), answers
     assert 0 <= allocated - MB50 < 200 and count == 2 and 0 <= kept - MB50 < 200, answers
     peak, kept = answers["dropped"]
-    assert 0 <= peak - MB50 < 8000 and kept < 8000
+    assert 0 <= peak - MB50 < 1500 and kept < 1500, answers
     assert "At peak" not in text  # -o returns it, and what is assigned is not shown
 
 
@@ -109,7 +110,7 @@ def test_a_cell_shows_its_lines_and_gives_its_value(heapline, each_python):
     assert "return [bytearray(1000) for i in range(n)]" in " ".join(other)
     kind, kept, recorded, curves, tables = answers["result"]
     assert (kind, recorded, curves, tables) == ("CellResult", True, 1, 1)
-    assert abs(kept - 2000 * 1058) < 60000
+    assert abs(kept - 2000 * 1058) < 40000
     assert heapline.profile(answers["path"]).stats()["events_lost"] == 0
 
 
@@ -167,7 +168,7 @@ def test_within_a_recording_that_is_on(heapline, each_python):
         """,
     )
     peak, kept, allocated = answers["facts"]
-    assert abs(peak - 3000 * 1058) < 60000 and kept < 60000 and 3000 * 1058 - 9000 < allocated < 3000 * 1200, answers
+    assert abs(peak - 3000 * 1058) < 40000 and kept < 4000 and 3000 * 1058 - 9000 < allocated < 3000 * 1200, answers
     assert answers["recording"] is True
     assert answers["sources"] == ["[bytearray(1000) for i in range(3000)] and None"]
     assert heapline.profile(heapline.folder / "outer.heapline").stats()["peak_bytes"] > 8_000_000
@@ -198,15 +199,20 @@ def test_threads_and_children_of_a_cell_count(heapline, each_python):
     assert peak < 2_000_000 and 30_000_000 < family < 40_000_000
 
 
-def test_under_heapline_run_the_running_numbers_are_shown(heapline, python):
+def test_under_heapline_run_it_is_a_part_of_that(heapline, python):
     folder = packages(python, "IPython").get("PYTHONPATH")
     ours = environment(heapline)
     path = os.pathsep.join(filter(None, [ours["PYTHONPATH"], folder]))
     profile = heapline.run(
-        SHELL + 'run("%heapline z = bytearray(7_000_000)")\n', python=python, env={**ours, "PYTHONPATH": path}
+        SHELL + 'for _ in range(2): run("%heapline z = bytearray(7_000_000)")\n',
+        python=python,
+        env={**ours, "PYTHONPATH": path},
     )
-    assert profile.stdout.startswith(("peak 7.00 MB, kept 7.0", "peak 7.00 MB, kept 6.9")), profile.stdout
-    assert "recorded by heapline run" in profile.stdout
+    shown = profile.stdout.splitlines()
+    assert [line[: line.index("time")] for line in shown if "time" in line] == [
+        "peak 7.00 MB, kept 7.00 MB, allocations 2, allocated 7.00 MB, "
+    ] * 2, shown
+    assert profile.stats()["allocated_bytes"] > 14_000_000
 
 
 @SINCE
