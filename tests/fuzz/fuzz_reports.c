@@ -6,6 +6,7 @@
  */
 #include "gate.h"
 #include "profile.h"
+#include "profiled.h"
 #include "report.h"
 #include "synthetic.h"
 
@@ -39,9 +40,20 @@ static void make_sound(void)
         abort();
     close(fd);
     unlink(path);
-    sound = sqlite3_serialize(hl_profile_database(profile), "main", &sound_bytes, 0);
-    if (!sound)
+    unsigned char *image = sqlite3_serialize(hl_profile_database(profile), "main", &sound_bytes, 0);
+    sqlite3 *database = NULL;
+    if (!image || sqlite3_open(":memory:", &database) != SQLITE_OK ||
+        sqlite3_deserialize(database, "main", image, sound_bytes, sound_bytes,
+                            SQLITE_DESERIALIZE_FREEONCLOSE | SQLITE_DESERIALIZE_RESIZEABLE) != SQLITE_OK ||
+        sqlite3_exec(
+            database,
+            "INSERT INTO line_function VALUES (1, 1, 1, 'f', 1, 9), (2, 2, 1, 'f', 1, 9), (3, 1, NULL, 'g', 4, 5);"
+            "INSERT INTO line_profile VALUES (1, 2, 3, 400, 100, 5, 300, 10, 90, NULL), "
+            "(1, 3, 3, 0, 0, 0, 0, 0, 0, 77), (2, 2, 1, 40, 50, 2, 30, 0, 30, 88), (3, 4, 1, 1, 0, 1, 1, 0, 1, NULL)",
+            NULL, NULL, NULL) != SQLITE_OK ||
+        !(sound = sqlite3_serialize(database, "main", &sound_bytes, 0)))
         abort();
+    sqlite3_close(database);
     hl_profile_close(profile);
     hl_synthetic_free(s);
 }
@@ -96,6 +108,19 @@ static const char *const columns[][2] = {
     {"process", "id"},
     {"stat", "id"},
     {"file", "id"},
+    {"line_function", "id"},
+    {"line_function", "process"},
+    {"line_function", "file"},
+    {"line_function", "name"},
+    {"line_function", "first_line"},
+    {"line_function", "last_line"},
+    {"line_profile", "function"},
+    {"line_profile", "line"},
+    {"line_profile", "hits"},
+    {"line_profile", "allocated"},
+    {"line_profile", "freed"},
+    {"line_profile", "highest"},
+    {"line_profile", "rss"},
 };
 
 static const char *const values[] = {
@@ -133,9 +158,9 @@ static const char *const values[] = {
 
 static void run_reports(sqlite3 *database, uint8_t choice)
 {
-    static hl_report_writer *const reports[] = {hl_report_stats,    hl_report_tree,  hl_report_table,
-                                                hl_report_summary,  hl_report_lines, hl_report_timeline,
-                                                hl_report_processes};
+    static hl_report_writer *const reports[] = {hl_report_stats,     hl_report_tree,    hl_report_table,
+                                                hl_report_summary,   hl_report_lines,   hl_report_timeline,
+                                                hl_report_processes, hl_report_profiled};
     hl_report r = {.path = "fuzz", .rows = choice & 8 ? 5 : HL_ALL_ROWS, .leaf = choice & 16, .whole = choice & 32};
     if (hl_model_load(&r.model, database, (hl_frame_choice)(choice / 64 % 3), r.why, sizeof r.why) != 0)
         return;
@@ -144,12 +169,19 @@ static void run_reports(sqlite3 *database, uint8_t choice)
         if (hl_sources_begin(&r.sources, r.model) == 0) {
             for (size_t i = 0; i < 2 * sizeof reports / sizeof *reports; i++) {
                 r.json = i % 2;
+                r.compact = reports[i / 2] == hl_report_profiled && choice & 1;
+                r.csv = reports[i / 2] == hl_report_profiled && choice & 2;
                 hl_out_begin(&r.out, (hl_terminal){.width = 40 + choice, .utf8 = choice & 64});
                 reports[i / 2](&r);
                 if (r.out.bytes && memchr(r.out.at, '\033', r.out.bytes))
                     abort(); /* what the profile says must not reach the terminal as it is */
                 hl_out_release(&r.out);
             }
+            hl_out_begin(&r.out, (hl_terminal){.width = 40 + choice, .utf8 = choice & 64});
+            hl_profiled_after_run(r.model, "fuzz", &r.out, r.why, sizeof r.why);
+            if (r.out.bytes && memchr(r.out.at, '\033', r.out.bytes))
+                abort();
+            hl_out_release(&r.out);
             hl_sources_release(&r.sources);
         }
         hl_view_release(&r.view);
