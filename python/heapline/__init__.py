@@ -30,6 +30,7 @@ from heapline._recording import HeaplineError, Recording, is_recording, start, s
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from heapline._lines import profile
     from heapline.reading import Profile, ProfileError, open
 
     __version__: str
@@ -47,6 +48,7 @@ __all__ = [
     "mark",
     "open",
     "peak_bytes",
+    "profile",
     "region",
     "reset_peak",
     "snapshot",
@@ -65,6 +67,11 @@ if not TYPE_CHECKING:  # else every name would seem to be there
             from heapline._binary import version
 
             return version()
+        if name == "profile":
+            from heapline._lines import profile
+
+            globals()[name] = profile
+            return profile
         if name in ("Profile", "ProfileError", "open"):
             from heapline import reading
 

@@ -9,7 +9,7 @@ from _thread import allocate_lock
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
+    from types import CodeType, TracebackType
 
     from heapline._tracker import Tracker
 
@@ -52,6 +52,7 @@ class _State:
         self.tracker: Tracker | None = None
         self.recording: Recording | None = None  # the own one that is on
         self.started: Recording | None = None  # by start(); it may be a part of another
+        self.pending_lines: dict[CodeType, tuple[str, int]] = {}  # for the library, when it is loaded
         self.tracks = 0  # blocks of track() that the own recording waits for
 
     def loaded(self) -> Tracker:
@@ -62,6 +63,9 @@ class _State:
                 self.tracker = Tracker()
             except (OSError, AttributeError) as error:
                 raise HeaplineError(f"heapline cannot be loaded: {error}") from None
+            while self.pending_lines:
+                code, (name, flags) = self.pending_lines.popitem()
+                self.tracker.add_lines(code, name, flags)
         return self.tracker
 
 

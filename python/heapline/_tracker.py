@@ -11,6 +11,10 @@ import sys
 
 from heapline._binary import binary, library
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType
+
 NOT, BY_OTHERS, BY_ITSELF, OVER = range(4)  # heapline_recorded
 
 LEVELS = ("nothing", "malloc", "stacks", "objects")  # hl_recording
@@ -37,6 +41,13 @@ class Tracker:
         with_gil.heapline_numbers.argtypes = [ctypes.c_int]
         with_gil.heapline_numbers.restype = ctypes.c_void_p
         functions.heapline_sync.argtypes = functions.heapline_checkpoint.argtypes = [ctypes.c_uint32]
+        with_gil.heapline_lines_add.argtypes = [ctypes.py_object, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
+        with_gil.heapline_lines_remove.argtypes = [ctypes.py_object]
+        with_gil.heapline_lines_reason.argtypes = [ctypes.c_char_p, ctypes.c_size_t]
+        with_gil.heapline_lines_reason.restype = None
+        self._add_lines = with_gil.heapline_lines_add
+        self._remove_lines = with_gil.heapline_lines_remove
+        self._lines_reason = with_gil.heapline_lines_reason
         self._mark = functions.heapline_mark
         self._sync = functions.heapline_sync
         self._checkpoint = functions.heapline_checkpoint
@@ -100,6 +111,19 @@ class Tracker:
     def part(self) -> int:
         """The address of what the collector says of the process's part; 0: nothing is recorded."""
         return self._numbers(2) or 0
+
+    def add_lines(self, code: CodeType, name: str, flags: int) -> int:
+        """An errno code, or 0."""
+        text = name.encode(errors="replace")
+        return -int(self._add_lines(code, text, len(text), flags))
+
+    def remove_lines(self, code: CodeType) -> None:
+        self._remove_lines(code)
+
+    def lines_reason(self) -> str:
+        text = ctypes.create_string_buffer(512)
+        self._lines_reason(text, len(text))
+        return text.value.decode(errors="replace")
 
     def sync(self, limit_ms: int) -> int:
         return -int(self._sync(limit_ms))
