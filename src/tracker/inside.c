@@ -88,6 +88,8 @@ static void mark_left(hl_wire_writer *w, void *place)
         atomic_fetch_sub(&left->threads, 1);
 }
 
+static bool is_dead(hl_session *s) { return atomic_load(&s->collector) & FUTEX_OWNER_DIED; }
+
 /* The session's memory stays, but for the pages of its chunks. Without a free place it stays for good. */
 static void keep_session(hl_session *s)
 {
@@ -101,7 +103,10 @@ static void keep_session(hl_session *s)
     left->process_index = hl_tracker.process_index;
     atomic_store(&left->session, s);
     each_writer(s, left->process_index, mark_left, left);
-    hl_os_call(SYS_madvise, (long)((char *)s + HL_CHUNKS_AT), (long)(s->bytes - HL_CHUNKS_AT), MADV_REMOVE, 0, 0, 0);
+    /* In a forked child, which may begin a recording of its own, the memory is its parent's too. */
+    if (s->root_pid == (uint32_t)hl_os_pid() || atomic_load(&s->ended) || is_dead(s))
+        hl_os_call(SYS_madvise, (long)((char *)s + HL_CHUNKS_AT), (long)(s->bytes - HL_CHUNKS_AT), MADV_REMOVE, 0, 0,
+                   0);
 }
 
 static void release_memory(hl_wire_writer *w, void *unused)
@@ -127,8 +132,6 @@ static void release_sessions(void)
 }
 
 /* ------------------------------------------------------------------------------------------------------ beginning */
-
-static bool is_dead(hl_session *s) { return atomic_load(&s->collector) & FUTEX_OWNER_DIED; }
 
 HL_EXPORT int heapline_state(void)
 {

@@ -301,3 +301,31 @@ with heapline.track("inside.heapline"):
     assert "255 regions" in " ".join(profile.stats()["notes"])
     assert profile.value("SELECT sum(allocated) FROM stat") == profile.stats()["allocated_bytes"]
     assert profile.allocated(line=12).bytes >= 2_000_000
+
+
+@SINCE
+def test_a_forked_child_may_record_itself_while_its_parent_goes_on(heapline, each_python):
+    """What the child was forked with is its parent's memory too."""
+    program = (
+        NUMBERS
+        + """
+import os
+heapline.start("inside.heapline", children="none")
+first = bytearray(1_000_000)
+if os.fork() == 0:
+    heapline.start("child.heapline")
+    before = numbers()
+    kept = bytearray(3_000_000)
+    assert 3_000_000 <= numbers() - before < 3_010_000
+    heapline.stop()
+    os._exit(0)
+assert os.wait()[1] == 0
+before = numbers()
+kept = bytearray(10_000_000)
+assert 10_000_000 <= numbers() - before < 10_010_000, (before, numbers())
+heapline.stop()
+"""
+    )
+    profile = run(heapline, program, python=each_python)
+    assert profile.stats()["peak_bytes"] > 11_000_000
+    assert heapline.profile(heapline.folder / "child.heapline").stats()["peak_bytes"] > 3_000_000
