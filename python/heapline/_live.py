@@ -163,7 +163,7 @@ def snapshot(path: str | os.PathLike[str], *, overwrite: bool = False) -> str:
 
     whole = os.path.abspath(os.fspath(path))
     with _state.lock:
-        recording = _state.recording
+        recording = _state.recording if _state.unwritten is None else None
         tracker = _state.loaded()
     if recording is None:
         raise HeaplineError("there is no recording that this process has begun: start() or track() first")

@@ -54,6 +54,7 @@ class _State:
         self.started: Recording | None = None  # by start(); it may be a part of another
         self.pending_lines: dict[CodeType, tuple[str, int]] = {}  # for the library, when it is loaded
         self.tracks = 0  # blocks of track() that the own recording waits for
+        self.unwritten: Recording | None = None  # `recording`, when it is one of begin_unwritten()
 
     def loaded(self) -> Tracker:
         if self.tracker is None:
@@ -75,7 +76,7 @@ _state = _State()
 def _forked() -> None:
     """A forked child is recorded with its parent (or not at all); it has begun nothing."""
     _state.lock = allocate_lock()
-    _state.recording = _state.started = None
+    _state.recording = _state.started = _state.unwritten = None
     _state.tracks = 0
     if _state.tracker is not None:
         _state.tracker.forked()
@@ -140,7 +141,7 @@ def _begin(tracker: Tracker, path: str | None, options: str) -> Recording:
 def _end(tracker: Tracker) -> None:
     """Ends the own recording, and waits until its profile is complete."""
     recording = _state.recording
-    _state.recording = None
+    _state.recording = _state.unwritten = None
     tracker.leave()
     error = tracker.end()
     if error and recording:
@@ -149,9 +150,11 @@ def _end(tracker: Tracker) -> None:
 
 
 def _clear(tracker: Tracker) -> int:
-    """The state; a recording that has ended by itself is put away."""
+    """The state; a recording that has ended by itself is put away, and one that is not written gives way."""
     from heapline._tracker import OVER
 
+    if _state.unwritten is not None:
+        _end(tracker)
     state = tracker.state()
     if state == OVER:
         _state.recording = _state.started = None
@@ -159,6 +162,22 @@ def _clear(tracker: Tracker) -> int:
         tracker.end()
         state = tracker.state()
     return state
+
+
+def begin_unwritten() -> None:
+    """Where nothing is recorded, begins a recording for this process's own questions only (heap_bytes ..), without a profile. It ends
+    when start() or track() begins one, and with the process."""
+    import tempfile
+
+    with _state.lock:
+        tracker = _state.loaded()
+        from heapline._tracker import BY_ITSELF, BY_OTHERS
+
+        if _clear(tracker) in (BY_OTHERS, BY_ITSELF):
+            return
+        name = os.path.join(tempfile.gettempdir(), f"heapline-{os.getpid()}-unwritten")
+        options = _options(name, False, True, "none", True, 0.01, None, False) + " --discard"
+        _state.recording = _state.unwritten = _begin(tracker, name, options)
 
 
 def _absolute(path: str | os.PathLike[str] | None, overwrite: bool) -> str | None:

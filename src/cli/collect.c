@@ -36,6 +36,7 @@ static const hl_option options[] = {
     {.name = "program", .kind = HL_OPTION_NUMBER, .value = "PID", .help = "", HL_SETS(collect_options, program)},
     {.name = "ready-fd", .kind = HL_OPTION_NUMBER, .value = "N", .help = "", HL_SETS(collect_options, ready_fd)},
     {.name = "inside", .kind = HL_OPTION_FLAG, .help = "", HL_SETS(collect_options, inside)},
+    {.name = "discard", .kind = HL_OPTION_FLAG, .help = "", HL_SETS(collect_options, record.discard)},
     {0},
 };
 

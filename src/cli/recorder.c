@@ -121,6 +121,7 @@ int hl_recorder_collect(hl_recorder *r, const hl_record_options *o, const hl_rec
     hl_collect_options options = {
         .output = what->output,
         .tick_ns = o->interval_ns,
+        .discard = o->discard,
         .unfit = what->unfit,
         .identity = {.command = what->command,
                      .directory = here,

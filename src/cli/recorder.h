@@ -13,6 +13,7 @@
 typedef struct hl_record_options {
     const char *output;
     bool force, malloc_only, native, debuginfod, quiet, verbose, no_source;
+    bool discard;      /* `collect` only: the numbers are for the program alone, and there is no profile */
     unsigned children; /* hl_children */
     uint64_t interval_ns;
     hl_option_list labels, lines;

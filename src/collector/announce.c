@@ -375,6 +375,11 @@ uint32_t hl_announce_mark(hl_books *books, hl_reader *reader, const uint64_t *w,
         hl_process_reset_peak(process);
         return words;
     }
+    if (kind == HL_MARK_MEASURE) {
+        process->measured[1] = process->measured[0];
+        process->measured[0] = process->heap;
+        return words;
+    }
     char name[HL_MARK_BYTES_MOST + 1];
     memcpy(name, w + 1, bytes);
     name[bytes] = '\0';

@@ -81,6 +81,8 @@ void hl_answers_after_pass(hl_books *books, uint64_t pass_began_ns)
         atomic_store_explicit(&slot->peak, peak, memory_order_relaxed);
         if (process->part)
             hl_part_publish(process->part, &slot->part);
+        for (int k = 0; k < 2; k++)
+            atomic_store_explicit(&slot->measured[k], process->measured[k], memory_order_relaxed);
         atomic_store_explicit(&slot->seen_ns, books->start_ns + pass_began_ns, memory_order_release);
         if (image->sync_passes && --image->sync_passes == 0) {
             image->sync_done = image->sync_wanted;

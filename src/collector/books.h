@@ -53,6 +53,7 @@ typedef struct hl_process {
     } maps[HL_MAP_CLASSES];
     uint64_t high_before; /* the tick's highest before the program asked for its peak anew; 0: it has not */
     uint64_t asked_peak;  /* the highest since, in ticks that are over */
+    uint64_t measured[2]; /* the heap at the last HL_MARK_MEASURE, and at the one before */
     uint64_t events_seen; /* allocations + frees when the last tick ended */
     uint64_t arena_seen;
     uint32_t last_rss_kib; /* UINT32_MAX: never sampled */

@@ -48,11 +48,12 @@ static void *work(void *argument)
         pthread_mutex_unlock(&c->lock);
 
         uint64_t before = thread_cpu_ns();
-        int error = applied ? 0 : hl_profile_writer_apply(c->writer, &c->batch);
+        int error = applied || c->discard ? 0 : hl_profile_writer_apply(c->writer, &c->batch);
         if (error == 0) {
             applied = true;
             give_back(&c->batch); /* before the file is packed, which takes memory, too */
-            error = hl_profile_writer_publish(c->writer, final);
+            if (!c->discard)
+                error = hl_profile_writer_publish(c->writer, final);
         }
         uint64_t cost = thread_cpu_ns() - before;
 
@@ -74,6 +75,7 @@ int hl_checkpoint_open(hl_checkpoint *c, const hl_collect_options *options)
     if (error)
         return error;
     hl_profile_writer_ask_cost(c->writer, hl_checkpoint_cost);
+    c->discard = options->discard;
     c->applied = true; /* nothing waits to be applied */
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);

@@ -18,7 +18,7 @@ typedef struct hl_checkpoint {
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    bool has_thread;
+    bool has_thread, discard;
     enum { HL_CHECKPOINT_IDLE, HL_CHECKPOINT_WORKING, HL_CHECKPOINT_QUIT } state; /* under `lock` */
     bool final;
     bool applied;     /* the database has the batch; what failed was only the publishing */

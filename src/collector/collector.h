@@ -29,6 +29,7 @@ typedef struct hl_collect_options {
         *output; /* absolute path, nothing left to expand: the program's pid is known before the collector starts */
     uint64_t tick_ns; /* 10 ms by default */
     hl_profile_identity identity;
+    bool discard;      /* nothing is written: `output` is a name only */
     const char *unfit; /* why the program itself will not register, a constant; null: it should */
 } hl_collect_options;
 

@@ -40,8 +40,9 @@ void heapline_forked(void);
 /* A hl_mark_kind, and its name (at most HL_MARK_BYTES_MOST bytes count). */
 void heapline_mark(int kind, const char *name, size_t bytes);
 /* Where the numbers are that the collector publishes: 0: one word (uint32_t), to be set when they are looked at; 1: heap, peak,
- * and the time (CLOCK_MONOTONIC, ns) as of which they are, three uint64_t; 2: a hl_wire_part. All 0 when nothing is recorded.
- * The address is good for ever, but another one in a forked child. NULL: not recorded. */
+ * the time (CLOCK_MONOTONIC, ns) as of which they are, and the heap at the last two HL_MARK_MEASURE, the last first, five
+ * uint64_t; 2: a hl_wire_part. All 0 when nothing is recorded. The address is good for ever, but another one in a forked
+ * child. NULL: not recorded. */
 void *heapline_numbers(int which);
 /* Waits until all that the calling thread has done is in these numbers. -ESRCH: nothing is recorded; -ETIMEDOUT. */
 int heapline_sync(uint32_t limit_ms);

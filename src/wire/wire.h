@@ -38,7 +38,7 @@
 #include <stdint.h>
 
 enum {
-    HL_WIRE_VERSION = 6,
+    HL_WIRE_VERSION = 7,
     HL_MAX_PROCESSES = 1024, /* alive at the same time; slots are used again */
     HL_MAX_WRITERS = 4096,   /* threads and lanes alive at the same time, of all processes */
     HL_WRITER_BYTES = 2048,
@@ -156,6 +156,7 @@ typedef enum hl_mark_kind {
     HL_MARK_PART_CLOSED, /* what is allocated from here on is not in it; frees of what is go on counting */
     HL_MARK_PART_WRITE,  /* name: a path where no file is; a profile of the part is to be written there */
     HL_MARK_PART_END,    /* it is forgotten */
+    HL_MARK_MEASURE,     /* the heap here goes to hl_wire_process.measured; no name */
     HL_MARK_KINDS,
 } hl_mark_kind;
 enum { HL_MARK_BYTES_MOST = 448 };
@@ -339,7 +340,8 @@ typedef struct hl_wire_process {
     /* From the collector: the heap and its highest since HL_MARK_RESET_PEAK, bytes, as of seen_ns (CLOCK_MONOTONIC). */
     _Alignas(64) _Atomic uint64_t heap;
     _Atomic uint64_t peak, seen_ns;
-    _Atomic uint32_t sync_done; /* futex */
+    _Atomic uint64_t measured[2]; /* the heap at the last HL_MARK_MEASURE, and at the one before; bytes */
+    _Atomic uint32_t sync_done;   /* futex */
     hl_wire_part part;
 } hl_wire_process;
 _Static_assert(sizeof(hl_wire_process) <= HL_PROCESS_BYTES, "process slot");

@@ -8,6 +8,7 @@ import time
 import types
 import warnings
 
+from . import heap
 from .processes import _rss, bytes_of, children_mib
 
 try:
@@ -48,7 +49,10 @@ def _traced(filename):
 def _get_memory(pid, backend, timestamps=False, include_children=False, filename=None):
     """MiB of one process now (-1: this one), with children on request; (MiB, unix time) with `timestamps`."""
     own = pid in (-1, os.getpid())
-    if backend == "tracemalloc":
+    if backend == "heap":
+        check_backend(backend, own, include_children)
+        mib = heap.now()
+    elif backend == "tracemalloc":
         if not own:
             raise ValueError("the backend tracemalloc can see the process only in which it runs")
         mib = _traced(filename if filename != "<unknown>" else None) / _TWO_20
@@ -61,19 +65,27 @@ def _get_memory(pid, backend, timestamps=False, include_children=False, filename
     return (mib, time.time()) if timestamps else mib
 
 
+NAMES = ["psutil", "psutil_pss", "psutil_uss", "posix", "tracemalloc", "heap"]
+
+
 def choose_backend(new_backend=None):
-    """The backend that will be used for `new_backend`: itself where it is available, else another, with a warning.
-    KeyError for an unknown name."""
-    available = {
-        "psutil": True,
-        "psutil_pss": True,
-        "psutil_uss": True,
-        "posix": True,
-        "tracemalloc": has_tracemalloc,
-    }
+    """The backend that will be used for `new_backend`: itself where it is available, else another, with a warning. None stands
+    for what HEAPLINE_BACKEND in the environment says, or psutil. KeyError for an unknown name."""
     if new_backend is None:
-        return "psutil"
-    if available[new_backend]:
+        new_backend = os.environ.get("HEAPLINE_BACKEND") or "psutil"
+    if new_backend not in NAMES:
+        raise KeyError(new_backend)
+    if new_backend == "heap":
+        available = heap.is_available()
+    else:
+        available = new_backend != "tracemalloc" or has_tracemalloc
+    if available:
         return new_backend
     warnings.warn(f"{new_backend} can not be used, psutil used instead", stacklevel=2)
     return "psutil"
+
+
+def check_backend(backend, own=True, include_children=False, multiprocess=False):
+    """ValueError where the backend heap is asked for more than this process."""
+    if backend == "heap" and (not own or include_children or multiprocess):
+        raise ValueError("the backend heap can see the process only in which it runs: heapline run records others")

@@ -10,7 +10,8 @@ import sys
 import types
 
 from . import __version__
-from .backends import choose_backend
+from .backends import NAMES as BACKENDS
+from .backends import check_backend, choose_backend
 from .decorator import here
 from .lines import LineProfiler
 from .output import show_results
@@ -61,7 +62,7 @@ def main(argv):
     parser.add_argument("-o", dest="output", help="append the results to this file")
     parser.add_argument("--timestamp", action="store_true", help="only begin and end of decorated functions")
     parser.add_argument("--include-children", action="store_true", help="with the memory of all descendants")
-    parser.add_argument("--backend", choices=["tracemalloc", "psutil", "psutil_pss", "psutil_uss", "posix"], default="psutil")  # fmt: skip
+    parser.add_argument("--backend", choices=BACKENDS)  # fmt: skip
     parser.add_argument("program", nargs=argparse.REMAINDER, help="a script that ends in .py, or a module, and its arguments")  # fmt: skip
     options = parser.parse_args(argv)
     program = options.program[1:] if options.program[:1] == ["--"] else options.program
@@ -73,6 +74,10 @@ def main(argv):
     output = options.output and os.path.abspath(options.output)  # the program may go to another folder
 
     backend = choose_backend(options.backend)
+    try:
+        check_backend(backend, include_children=options.include_children)
+    except ValueError as error:
+        parser.error(str(error))
     if options.timestamp:
         here.session = TimeStamper(backend, include_children=options.include_children)
     else:

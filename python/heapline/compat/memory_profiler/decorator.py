@@ -7,6 +7,7 @@ import functools
 import os
 import types
 
+from . import heap
 from .backends import choose_backend
 from .lines import LineProfiler
 from .output import show_results
@@ -36,7 +37,26 @@ class _Shown:
         show_results(self.profiler, stream=self.stream, precision=self.precision)
 
 
-def profile(func=None, stream=None, precision=1, backend="psutil"):
+class _ShownAside(_Shown):
+    """Of the backend heap: what it takes and gives back is counted to no line of a profiled caller. To free a profiler would be:
+    they are used again."""
+
+    def __init__(self, func, backend, stream, precision, unused):
+        self.unused = unused
+        with heap.aside():
+            if unused:
+                self.profiler, self.stream, self.precision = unused.pop(), stream, precision
+            else:
+                super().__init__(func, backend, stream, precision)
+
+    def __exit__(self, *exc):
+        with heap.aside():
+            super().__exit__(*exc)
+            self.profiler.code_map.forget()
+            self.unused.append(self.profiler)
+
+
+def profile(func=None, stream=None, precision=1, backend=None):
     """Decorator: prints a table of memory by line after each call. With HEAPLINE=0 in the environment it does nothing; under
     `python -m` and `mprof run` it is their `profile`, unless it has a stream of its own."""
     if func is None:
@@ -50,6 +70,9 @@ def profile(func=None, stream=None, precision=1, backend="psutil"):
         tracemalloc.start()
 
     def shown(f):
+        unused = []
+        if backend == "heap":
+            return wrap(f, lambda: _ShownAside(f, backend, stream, precision, unused), lambda profiler: profiler)
         return wrap(f, lambda: _Shown(f, backend, stream, precision), lambda profiler: profiler)
 
     return decorate(func, shown)

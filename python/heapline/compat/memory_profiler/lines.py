@@ -10,7 +10,8 @@ import sys
 import threading
 import warnings
 
-from .backends import _get_memory, choose_backend
+from . import heap
+from .backends import _get_memory, check_backend, choose_backend
 from .wrapping import Nothing, decorate, wrap
 
 
@@ -66,6 +67,11 @@ class CodeMap(dict):
             old = lines.get(lineno, (0.0, 0.0, 0))
             lines[lineno] = (old[0] + increment, max(old[1], usage), old[2] + 1)
 
+    def forget(self):
+        """All measures: as if nothing had run."""
+        for lines in self.values():
+            lines.clear()
+
     def items(self):
         """(file, iterator over (line, its measures or None)) for each function that was measured."""
         for filename, code, linenos in self._toplevel:
@@ -79,8 +85,11 @@ class _FrameTrace:
 
     __slots__ = ("began", "carried", "code", "failing", "gone", "lineno", "lines", "next", "profiler")
 
-    def __init__(self, profiler, code, lines):
-        self.profiler, self.code, self.lines = profiler, code, lines
+    def __init__(self, profiler):
+        self.profiler = profiler
+
+    def begin(self, code, lines):
+        self.code, self.lines = code, lines
         self.lineno = None  # of the line that is being executed
         self.began = 0.0  # memory at its begin, or when the frame was resumed in it
         self.carried = 0.0  # what earlier stretches of it, before a suspension, have added
@@ -89,13 +98,22 @@ class _FrameTrace:
         self.next = None  # the local trace function of whoever was there before us
 
     def __call__(self, frame, event, arg):
+        if event not in ("line", "return") or not self.profiler.exact:
+            return self.step(frame, event, arg)
+        now = heap.enter(frame, event)
+        try:
+            return self.step(frame, event, arg, now)
+        finally:
+            heap.leave()
+
+    def step(self, frame, event, arg, now=None):
         if event == "line":
             self.failing = False
-            self.profiler._line(self, frame.f_lineno)
+            self.profiler._line(self, frame.f_lineno, now)
         elif event == "exception":
             self.failing = True
         elif event == "return":
-            self.profiler._leave(self, frame)
+            self.profiler._leave(self, frame, now)
         if self.next is not None:
             self.next = self.next(frame, event, arg)
         return self
@@ -119,17 +137,34 @@ class LineProfiler:
     function of the same table has booked meanwhile (a comprehension, a nested function, the function itself again) is left
     to the lines of that."""
 
+    def __new__(cls, *args, **kw):
+        """What a subclass need not know of: some do not call __init__ of this class."""
+        self = super().__new__(cls)
+        self.include_children, self.max_mem = False, None
+        self._thread = _Thread()
+        self._ended = []  # states of frames that have: to free them would be counted to a line of a caller
+        return self
+
     def __init__(self, **kw):
         self.backend = choose_backend(kw.get("backend"))
         self.include_children = kw.get("include_children", False)
         self.max_mem = kw.get("max_mem")
         self.code_map = CodeMap(include_children=self.include_children, backend=self.backend)
-        self._thread = _Thread()
+        check_backend(self.backend, include_children=self.include_children)
 
     @property
     def enable_count(self):
         """How often it is enabled in this thread."""
         return self._thread.count
+
+    @enable_count.setter
+    def enable_count(self, count):
+        self._thread.count = count
+
+    @property
+    def exact(self):
+        """Whether each execution of a line is measured to the byte."""
+        return self.backend == "heap"
 
     def __call__(self, func=None, precision=1):
         if func is None:
@@ -180,11 +215,14 @@ class LineProfiler:
                 self.disable()
 
     def enable(self):
+        if self.exact:
+            heap.begin()
         self._thread.before = sys.gettrace()
         sys.settrace(self.trace_memory_usage if self.max_mem is None else self.trace_max_mem)
 
     def disable(self):
-        sys.settrace(self._thread.before)
+        before, self._thread.before = self._thread.before, None
+        sys.settrace(before)
 
     # The trace functions.
 
@@ -207,11 +245,22 @@ class LineProfiler:
         lines = self.code_map.get(code)
         if lines is None:
             return before(frame, event, arg) if before is not None else None
+        if not self.exact:
+            return self._begin(frame, event, arg, code, lines, before)
+        heap.make_room(frame)
+        now = heap.enter(frame, event)
+        try:
+            return self._begin(frame, event, arg, code, lines, before, now)
+        finally:
+            heap.leave()
+
+    def _begin(self, frame, event, arg, code, lines, before, now=None):
         state = self._state_of(frame)
         if event == "call":
             if state is None:
-                state = _FrameTrace(self, code, lines)
-            state.began, state.gone = self._memory(code), 0.0
+                state = self._ended.pop() if self._ended else _FrameTrace(self)
+                state.begin(code, lines)
+            state.began, state.gone = self._memory(code) if now is None else now, 0.0
             self._thread.running.append(state)
             if state.lineno is None and any(code is top[1] for top in self.code_map._toplevel):
                 # Its first line stands for what was there at the first call.
@@ -221,39 +270,41 @@ class LineProfiler:
             state.next = before(frame, event, arg)
         return state
 
-    def _close_line(self, state):
+    def _close_line(self, state, now):
         """The memory now, and what the line has added since it began or was resumed."""
-        now = self._memory(state.code)
+        if now is None:
+            now = self._memory(state.code)
         added = now - state.began - state.gone
         for other in self._thread.running:
             if other is not state and other.lines is state.lines:
                 other.gone += added
         return now, added
 
-    def _line(self, state, lineno):
+    def _line(self, state, lineno, now=None):
         if state.lineno is None:
             state.lineno = lineno
-            state.began, state.gone = self._memory(state.code), 0.0
+            state.began, state.gone = self._memory(state.code) if now is None else now, 0.0
             return
-        now, added = self._close_line(state)
+        now, added = self._close_line(state, now)
         self.code_map._record(state.lines, state.lineno, state.carried + added, now)
         state.lineno, state.began, state.carried, state.gone = lineno, now, 0.0, 0.0
 
-    def _leave(self, state, frame):
+    def _leave(self, state, frame, now=None):
         """A frame returns, is left by an exception, or is suspended."""
         running = self._thread.running
         if running and running[-1] is state:
             running.pop()
         elif state in running:
             running.remove(state)
-        if state.lineno is None:
-            return
-        now, added = self._close_line(state)
-        if not state.failing and _is_suspended(frame):
-            state.carried += added
-            return
-        self.code_map._record(state.lines, state.lineno, state.carried + added, now)
-        state.lineno, state.carried = None, 0.0
+        if state.lineno is not None:
+            now, added = self._close_line(state, now)
+            if not state.failing and _is_suspended(frame):
+                state.carried += added
+                return
+            self.code_map._record(state.lines, state.lineno, state.carried + added, now)
+            state.lineno, state.carried = None, 0.0
+        if self.exact:
+            self._ended.append(state)
 
     def trace_max_mem(self, frame, event, arg):
         """For sys.settrace: starts pdb as soon as memory is at max_mem in a function that was added."""

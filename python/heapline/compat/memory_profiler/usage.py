@@ -10,8 +10,10 @@ import sys
 import threading
 import time
 
-from .backends import _get_memory, choose_backend
+from . import heap
+from .backends import _get_memory, check_backend, choose_backend
 from .processes import SAMPLER_FUNCTIONS, children_mib
+from .wrapping import Nothing
 
 _SAMPLER = """
 import marshal, os, select, sys, time, types
@@ -59,27 +61,29 @@ class _Sampler:
         return marshal.loads(text)
 
 
-class _TracemallocSampler(threading.Thread):
-    """Samples from a thread: only this process can see what tracemalloc knows."""
+class _ThreadSampler(threading.Thread):
+    """Samples from a thread: only this process can see what tracemalloc and the heap's recorder know."""
 
-    def __init__(self, interval, timeout):
+    def __init__(self, backend, interval, timeout):
         super().__init__(daemon=True, name="memory_usage")
-        self.interval, self.end = interval, timeout and time.time() + timeout
-        self.ended = threading.Event()
+        self.backend, self.interval, self.end = backend, interval, timeout and time.time() + timeout
+        self.running = threading.Lock()  # and no Event, which takes memory for each wait
+        self.running.acquire()
         self.samples = []
-        self.take()
         self.start()
+        self.take()
 
     def take(self):
         if not self.end or time.time() < self.end:
-            self.samples.append((*_get_memory(-1, "tracemalloc", timestamps=True), []))
+            with heap.aside() if self.backend == "heap" else Nothing():
+                self.samples.append((*_get_memory(-1, self.backend, timestamps=True), []))
 
     def run(self):
-        while not self.ended.wait(self.interval):
+        while not self.running.acquire(timeout=self.interval):
             self.take()
 
     def stop(self):
-        self.ended.set()
+        self.running.release()
         self.join()
         self.take()
         return self.samples
@@ -110,10 +114,16 @@ def _shape(samples, timestamps, multiprocess):
 
 def _usage_of_function(function, arguments, keywords, interval, timeout, timestamps, include_children, multiprocess,
                        max_usage, retval, stream, backend):  # fmt: skip
+    check_backend(backend, include_children=include_children, multiprocess=multiprocess)
+    if backend == "heap" and max_usage and timeout is None:  # no sample can miss it
+        heap.reset_peak()
+        returned = function(*arguments, **keywords)
+        result = (heap.peak(), time.time()) if timestamps else heap.peak()
+        return (result, returned) if retval else result
     exact = max_usage and backend in ("psutil", "posix") and not include_children
     before = _highest_rss() if exact else 0.0
-    if backend == "tracemalloc":
-        sampler = _TracemallocSampler(interval, timeout)
+    if backend in ("tracemalloc", "heap"):
+        sampler = _ThreadSampler(backend, interval, timeout)
     else:
         sampler = _Sampler(backend, interval, timeout, include_children, multiprocess)
     try:
@@ -140,6 +150,7 @@ def _usage_of_function(function, arguments, keywords, interval, timeout, timesta
 def _usage_of_process(
     pid, ended, interval, count, timestamps, include_children, multiprocess, max_usage, stream, backend
 ):
+    check_backend(backend, pid in (-1, os.getpid()), include_children, multiprocess)
     samples, highest = [], -1
     next_time = time.time()
     while count is None or count > 0:
@@ -192,10 +203,10 @@ def memory_usage(
     timestamps      (MiB, unix time) for each sample
     include_children  with the memory of all descendants
     multiprocess    a list for each sample: the process, then each descendant
-    max_usage       only the highest; of a function's RSS that is the kernel's high-water mark where it moved
+    max_usage       only the highest; of a function's RSS that is the kernel's high-water mark where it moved, of its heap the exact peak
     retval          (memory, what the function returned)
     stream          write MEM and CHLD lines to it instead of returning samples
-    backend         psutil (RSS), psutil_pss, psutil_uss, posix (RSS), tracemalloc
+    backend         psutil (RSS), psutil_pss, psutil_uss, posix (RSS), tracemalloc, heap (what is allocated; this process only)
     max_iterations  accepted; a function is called once, always
 
     A function is sampled before it begins, each `interval`, and after its end."""
