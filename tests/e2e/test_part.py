@@ -136,7 +136,7 @@ with heapline.track("inside.heapline", python_objects=False):
     assert len(by_line(alone)) >= 6
     assert by_line(part) == by_line(alone)
     of_work = lambda profile, *options: [
-        (row["line"], row["bytes"], row["blocks"]) for row in profile.table(*options) if row["function"] == "deep"
+        (row["line"], row["bytes"], row["count"]) for row in profile.table(*options) if row["function"] == "deep"
     ]
     for options in [], ["--leaks"], ["--temporary"], ["--temporary=100"]:
         assert of_work(part, *options) == of_work(alone, *options)
