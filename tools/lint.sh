@@ -9,7 +9,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-tools=(clang-format==14.0.6 ruff==0.17.5 mypy==2.3.1)
+tools=(clang-format==14.0.6 ruff==0.17.5 mypy==2.3.1 pytest==9.2.0) # pytest: the types that its plugin is checked with
 venv=build/lint
 if [ "$(cat $venv/tools 2>/dev/null)" != "${tools[*]}" ]; then
     { mkdir -p build && python3 -m venv $venv && $venv/bin/python -m pip install -q --disable-pip-version-check "${tools[@]}"; } ||
