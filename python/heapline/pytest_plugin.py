@@ -44,8 +44,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         ini = name[2:].replace("-", "_")
         default = None if how.get("action") != "store_true" else False
         group.addoption(name, dest=ini, default=default, help=text, **how)
-        kinds = {"store_true": "bool", "append": "args"}
-        parser.addini(ini, f"as {name}", type=kinds.get(how.get("action", ""), "string"), default=None)  # type: ignore[arg-type]
+        kind = {"store_true": "bool", "append": "args"}.get(how.get("action", ""), "string")
+        empty = {"bool": False, "args": []}.get(kind, "")  # pytest 7 has [] where there is no default
+        parser.addini(ini, f"as {name}", type=kind, default=empty)  # type: ignore[arg-type]
 
 
 def pytest_configure(config: pytest.Config) -> None:

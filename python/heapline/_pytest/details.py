@@ -104,8 +104,11 @@ def _place(function: str, file: str, line: int, root: str, width: int) -> str:
             break
     behind = f":{line}" if line else ""
     name = function.rpartition(".<locals>.")[2]
-    room = max(20, width - len(behind) - len(name) - 4)
-    return f"{cut_front(inside, room)}{behind} in {name}" if name else cut_front(inside, width - len(behind)) + behind
+    if not name:
+        return cut_front(inside, width - len(behind)) + behind
+    room = max(min(len(inside), 24), width - len(behind) - len(name) - 4)
+    where = f"{cut_front(inside, room)}{behind} in "
+    return where + cut(name, width - len(where))
 
 
 def _amount(line: dict[str, Any], by_blocks: bool) -> str:
