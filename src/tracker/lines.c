@@ -306,7 +306,12 @@ static int watch(hl_line_code *c)
     bool wanted = atomic_load(&c->wanted);
     if (wanted == c->watched)
         return 0;
-    error = monitors ? hl_lines_monitoring_watch(c, wanted) : 0;
+    if (monitors)
+        error = hl_lines_monitoring_watch(c, wanted);
+    else if (wanted)
+        hl_lines_trace_running(c);
+    else
+        hl_lines_trace_forget(c);
     if (!error)
         c->watched = wanted;
     return error;

@@ -9,6 +9,7 @@
  *   lines_monitoring.c  events of sys.monitoring (3.12 and later)
  *   lines_boxes.h, .c   what these make the interpreter allocate
  *   lines_trace.c       tracing (3.8 to 3.11)
+ *   lines_rss.c         resident memory after a line
  *   lines_find.c        functions that the session names
  *
  * All runs in the program, on threads of the interpreter's, with the GIL held where there is one; hl_lines_tell in hooks.
@@ -113,5 +114,8 @@ void hl_lines_monitoring_stop(void);
 int hl_lines_monitoring_find(void); /* after the start */
 int hl_lines_trace_start(void);
 void hl_lines_trace_stop(void);
+/* Its call in which the calling thread is already is traced, too; and no longer. */
+void hl_lines_trace_running(hl_line_code *c);
+void hl_lines_trace_forget(hl_line_code *c);
 
 #endif

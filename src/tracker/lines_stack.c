@@ -166,5 +166,3 @@ HL_COLD void hl_lines_tell(hl_wire_writer *w)
     s->same = same;
     w->order_seen = s->order;
 }
-
-void hl_line_look_at_memory(hl_line_stack *s) {}

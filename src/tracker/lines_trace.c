@@ -27,6 +27,7 @@
 enum { WHAT_CALL, WHAT_EXCEPTION, WHAT_LINE, WHAT_RETURN }; /* PyTrace_CALL .. */
 enum { STATE_INTERPRETER = 16, STATE_TRACING = 44, STATE_USE_TRACING = 48 };
 enum { OBJECT_FRAME_311 = 24, EVALUATOR_38 = 568, POSSIBLE_38 = 588, POSSIBLE_39 = 68, TRACED_THREADS_MOST = 4096 };
+enum { ADOPTED_MOST = 16 };
 enum { FRAME_GLOBALS_311 = 8, FRAME_GLOBALS = 48 };
 enum { THREAD_DEPTH_BYTES = 256 << 10, MAIN_DEPTH_BYTES = 4 << 20 };
 
@@ -51,9 +52,11 @@ static __thread __attribute__((tls_model("initial-exec"))) struct {
     trace_function *user; /* what stood in c_tracefunc; NULL: nothing */
     hl_line_code *code;   /* of the profiled frame that runs; NULL: none that is known here */
     char *frame;
-    bool on;     /* ours stands there */
-    bool deep;   /* and does so whatever runs */
-    char *outer; /* stack address of the outermost frame */
+    bool on;                     /* ours stands there */
+    bool deep;                   /* and does so whatever runs */
+    char *outer;                 /* stack address of the outermost frame */
+    char *adopted[ADOPTED_MOST]; /* frames that ran already when their function was added: traced until they return */
+    uint32_t adopted_count;
 } here;
 
 /* ------------------------------------------------------------------------------------------------ the interpreter */
@@ -98,6 +101,15 @@ static HL_ALWAYS uint32_t line_of(const char *frame, const hl_line_code *c)
     return unit < c->units ? c->line_of[unit] : 0;
 }
 
+/* Whether a call that begins to be traced was suspended before. In 3.11 it stands at its RESUME then, which says so. */
+static bool is_resumed(const char *frame)
+{
+    const hl_layout *L = hl_python.layout;
+    if (L->form == HL_AT_POINTER)
+        return (HL_AT(const uint8_t *, frame, L->instruction)[1] & 3) != 0;
+    return HL_AT(int, frame, L->instruction) >= 0;
+}
+
 /* Ready to be counted; NULL: it is none of ours, or nothing is recorded. */
 static HL_ALWAYS hl_line_code *code_of(const char *frame)
 {
@@ -113,6 +125,23 @@ static HL_ALWAYS hl_line_code *code_of(const char *frame)
 }
 
 /* ------------------------------------------------------------------------------------------------------- tracing */
+
+static bool is_ours(trace_function *function);
+static void trace_off(char *state);
+
+/* A frame that no call of `evaluate` will see the end of. */
+static HL_COLD void end_adopted(const char *frame)
+{
+    for (uint32_t i = here.adopted_count; i-- > 0;) {
+        if (here.adopted[i] != frame)
+            continue;
+        here.adopted_count = i; /* those further in have gone, too */
+        here.code = NULL;
+        here.frame = NULL;
+        if (!here.deep)
+            trace_off(hl_python.state_getter());
+    }
+}
 
 static HL_ALWAYS void traced(char *frame, int what)
 {
@@ -131,11 +160,13 @@ static HL_ALWAYS void traced(char *frame, int what)
             hl_line_enter(c, frame, line - 1);
         }
     } else if (what == WHAT_CALL) { /* a suspended call goes on, in the line in which it was; a new one has none yet */
-        uint32_t line = line_of(frame, c);
+        uint32_t line = is_resumed(frame) ? line_of(frame, c) : 0;
         if (line)
             hl_line_enter(c, frame, line - 1);
     } else if (what == WHAT_RETURN) {
         hl_line_leave(frame);
+        if (HL_UNLIKELY(here.adopted_count))
+            end_adopted(frame);
     }
 }
 
@@ -149,14 +180,11 @@ static int trace_alone(void *object, void *frame, int what, void *argument)
 static int trace_with_user(void *object, void *frame, int what, void *argument)
 {
     traced(frame_of_object(frame), what);
-    trace_function *user = here.user;
+    trace_function *user = here.user; /* kept while it runs: it may set another */
     return user ? user(object, frame, what, argument) : 0;
 }
 
-static HL_ALWAYS bool is_ours(trace_function *function)
-{
-    return function == trace_alone || function == trace_with_user;
-}
+static bool is_ours(trace_function *function) { return function == trace_alone || function == trace_with_user; }
 
 /* What stands there, unless it is ours, is the user's. */
 static HL_ALWAYS void trace_on(char *state)
@@ -168,7 +196,7 @@ static HL_ALWAYS void trace_on(char *state)
     here.on = true;
 }
 
-static HL_ALWAYS void trace_off(char *state)
+static void trace_off(char *state)
 {
     if (HL_LIKELY(is_ours(present(state))))
         put_function(state, here.user);
@@ -326,6 +354,26 @@ int hl_lines_trace_start(void)
     hl_python.line_trace = (void *)trace_alone;
     tracing.installed = true;
     return 0;
+}
+
+void hl_lines_trace_running(hl_line_code *c)
+{
+    const hl_layout *L = hl_python.layout;
+    for (char *frame = hl_line_present_frame(); frame; frame = HL_AT(char *, frame, L->previous)) {
+        if (HL_AT(void *, frame, L->code) != c->code || here.frame == frame)
+            continue;
+        if (here.adopted_count < ADOPTED_MOST) {
+            here.adopted[here.adopted_count++] = frame;
+            trace_on(hl_python.state_getter());
+        }
+        return;
+    }
+}
+
+void hl_lines_trace_forget(hl_line_code *c)
+{
+    while (here.adopted_count && HL_AT(void *, here.adopted[here.adopted_count - 1], hl_python.layout->code) == c->code)
+        end_adopted(here.adopted[here.adopted_count - 1]);
 }
 
 void hl_lines_trace_stop(void)

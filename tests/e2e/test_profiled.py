@@ -425,8 +425,40 @@ make(512 << 20)
     for line in (empty, zeros):
         assert 0 <= line["net_bytes"] - 512 * MIB <= 2000 and 0 <= line["highest_bytes"] - 512 * MIB <= 4000
         assert line["largest_bytes"] == 512 * MIB
-        assert line["rss_bytes"] is None or line["rss_bytes"] < 300 * MIB
+        assert line["rss_bytes"] < 300 * MIB
     assert -2000 <= gone["net_bytes"] + 512 * MIB <= 0
+
+
+@SINCE
+def test_resident_memory_after_lines(heapline, each_python):
+    """Only where it was asked for: as the program itself reads it at that moment."""
+    program = (
+        MARK
+        + """
+import os, resource
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+def work():
+    a = bytearray(64 << 20)
+    seen = resident()
+    del a
+    return seen
+def other():
+    return bytearray(1000)
+profile(work, 1)
+profile(other)
+other()
+print(work())
+"""
+    )
+    profile = heapline.run(program, python=each_python)
+    seen = int(profile.finished.stdout)
+    lines = {x["source"].strip(): x["rss_bytes"] for x in lines_of(profile, "work").values()}
+    assert abs(lines["a = bytearray(64 << 20)"] - seen) < 2 * MIB and seen > 64 * MIB
+    assert 0 < lines["del a"] < seen + 2 * MIB
+    if not each_python.free_threaded:  # whose allocator keeps what is freed
+        assert lines["del a"] < seen - 60 * MIB
+    assert {line["rss_bytes"] for line in lines_of(profile, "other").values()} == {None}
 
 
 def test_threads_are_added_up(heapline):
