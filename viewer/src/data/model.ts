@@ -6,7 +6,7 @@
  * (leaf) and to that of the user's innermost line (yours, src/report/yours.c).
  */
 import { type Payload, PayloadError, Strings } from "./decode.ts";
-import { chargeStacks } from "./yours.ts";
+import { type Charged, chargeStacks } from "./yours.ts";
 
 export enum Origin {
   USER,
@@ -125,6 +125,11 @@ export interface Meta {
   notes: ProcessNote[];
   rssAtPeak: Record<string, unknown> | null;
   pools: string;
+  mappings: { process: number; class: string; live: number; peak: number }[];
+  moments: Map<string, { title: string; bytes: number; count: number }>;
+  running: boolean;
+  lost: number;
+  left_out: { private: number; budget: number };
   budget: { bytes: number; folded_nodes: number; folded_bytes_most: number };
   match: number[] | null;
 }
@@ -222,6 +227,24 @@ function readMeta(raw: Record<string, unknown>): Meta {
       folded_nodes: asNumber(budget.folded_nodes),
       folded_bytes_most: asNumber(budget.folded_bytes_most),
     },
+    mappings: asList(raw.mappings).map((m) => ({
+      process: asNumber(m.process),
+      class: asText(m.class),
+      live: asNumber(m.live),
+      peak: asNumber(m.peak),
+    })),
+    moments: new Map(
+      asList(raw.moments).map((m) => [
+        asText(m.moment),
+        { title: asText(m.title), bytes: asNumber(m.bytes), count: asNumber(m.count) },
+      ]),
+    ),
+    running: raw.running === true,
+    lost: asNumber(raw.lost),
+    left_out: {
+      private: asNumber(asObject(raw.sources_left_out).private),
+      budget: asNumber(asObject(raw.sources_left_out).budget),
+    },
     match: Array.isArray(raw.match) ? raw.match.map((row) => asNumber(row, -1)) : null,
   };
 }
@@ -274,6 +297,7 @@ export class Profile {
   readonly siteModule: number[] = [-1, -1];
   readonly siteInlined: boolean[] = [false, false];
   private readonly siteOf = new Map<string, number>();
+  private siteRow = new Int32Array(0); /* of the payload's rows */
 
   readonly nativeOnly: boolean;
   readonly hasNative: boolean;
@@ -325,24 +349,66 @@ export class Profile {
     this.statThread = payload.references("stat", "thread", Math.max(1, this.meta.threads.length));
     this.statAllocator = payload.references("stat", "allocator", Math.max(1, this.meta.allocators.length));
 
-    this.frameSite = new Int32Array(this.frames);
-    for (let i = 0; i < this.frames; i++)
-      this.frameSite[i] = this.site(
-        SiteKind.LINE,
-        this.frameFunction[i]!,
-        this.frameLine[i]!,
-        this.frameModule[i]!,
-        this.frameCaller[i]! >= 0,
-      );
-
+    this.frameSite = this.readSites(payload);
     this.recorded = this.meta.processes.filter((p) => p.allocations > 0).length;
     this.hasRegions = this.meta.threads.some((t) => t.region !== "");
-    const charged = chargeStacks(this);
+    const charged = payload.has("stack", "yours") ? this.readCharges(payload) : chargeStacks(this);
     this.stackLeaf = charged.leaf;
     this.stackYours = charged.yours;
     this.nativeOnly = charged.nativeOnly;
     this.hasNative = charged.hasNative;
     this.yours = charged.origin;
+  }
+
+  /** The sites of the payload, and which frames are of them. */
+  private readSites(payload: Payload): Int32Array {
+    const rows = payload.rows("site");
+    if (rows === 0) {
+      const sites = new Int32Array(this.frames);
+      for (let i = 0; i < this.frames; i++)
+        sites[i] = this.site(
+          SiteKind.LINE,
+          this.frameFunction[i]!,
+          this.frameLine[i]!,
+          this.frameModule[i]!,
+          this.frameCaller[i]! >= 0,
+        );
+      return sites;
+    }
+    const kind = payload.ints("site", "kind");
+    const fn = payload.references("site", "function", this.functions + 1);
+    const line = payload.ints("site", "line");
+    const module = payload.references("site", "module", this.files + 1);
+    const inlined = payload.ints("site", "inlined");
+    this.siteRow = new Int32Array(rows);
+    for (let i = 0; i < rows; i++)
+      this.siteRow[i] =
+        kind[i] === SiteKind.NO_PYTHON || kind[i] === SiteKind.STARTUP
+          ? kind[i]!
+          : this.site(kind[i]!, fn[i]! - 1, line[i]!, module[i]! - 1, inlined[i] === 1);
+    return payload.references("frame", "site", rows).map((row) => this.siteRow[row]!);
+  }
+
+  /** To which sites stacks are charged, as the payload says it. */
+  private readCharges(payload: Payload): Charged {
+    const rows = payload.rows("site");
+    const leaf = payload.references("stack", "leaf", rows + 1).slice();
+    const yours = payload.references("stack", "yours", rows + 1).slice();
+    const allocated = new Float64Array(5);
+    let hasNative = false;
+    for (let i = 0; i < this.stacks; i++) {
+      const frame = this.stackFrame[i]!;
+      if (this.stackKind[i] === StackKind.NATIVE) hasNative = true;
+      leaf[i] = leaf[i] ? this.siteRow[leaf[i]! - 1]! : frame >= 0 ? this.frameSite[frame]! : NO_PYTHON_SITE;
+      yours[i] = yours[i] ? this.siteRow[yours[i]! - 1]! : i > 0 ? yours[this.stackParent[i]!]! : NO_PYTHON_SITE;
+    }
+    const bytes = payload.numbers("stat", "allocated");
+    for (let i = 0; i < this.stats; i++) {
+      const file = this.siteFile(yours[this.statStack[i]!]!);
+      if (file >= 0) allocated[this.fileOrigin[file]!]! += bytes[i]!;
+    }
+    const origin = [Origin.USER, Origin.SITE, Origin.STDLIB].find((o) => allocated[o]! > 0) ?? Origin.USER;
+    return { leaf, yours, nativeOnly: payload.meta.native_only === true, hasNative, origin };
   }
 
   get sites(): number {

@@ -42,8 +42,8 @@ export function foldedSites(p: Profile, folding: Folding): Uint8Array {
   for (let s = 0; s < p.sites; s++) {
     const kind = p.siteKind[s];
     const fn = p.siteFunction[s]!;
-    if (kind !== SiteKind.LINE || fn < 0) continue;
-    const file = p.functionFile[fn]!;
+    const file = p.siteFile(s);
+    if (kind !== SiteKind.LINE || file < 0) continue;
     const module = p.siteModule[s]!;
     const origin = p.fileOrigin[file];
     const path = p.path(file);
@@ -115,11 +115,7 @@ export class CallTree implements Graph {
   private readonly childList: Int32Array;
 
   /** `keyOf` gives, for each profile, the key of each of its sites: their numbers, or those of sites they were matched to. */
-  constructor(
-    profiles: { profile: Profile; hidden: Uint8Array; keyOf: Int32Array | null }[],
-    folding: Folding,
-    byFunction = false,
-  ) {
+  constructor(profiles: { profile: Profile; hidden: Uint8Array; keyOf: Int32Array | null }[], folding: Folding) {
     const room = 1 + profiles.reduce((sum, { profile }) => sum + profile.stacks, 0);
     const parents = new Int32Array(room);
     const keys = new Int32Array(room);
@@ -168,7 +164,6 @@ export class CallTree implements Graph {
       }
       this.nodeOf.push(of);
     }
-    void byFunction;
     this.size = n;
     this.parents = parents.slice(0, n);
     this.keys = keys.slice(0, n);
@@ -332,7 +327,6 @@ export class LazyTree implements Graph {
     const first = this.nodes;
     const start = this.entryStart[node]!;
     const end = start + this.entryCount[node]!;
-    const found: { target: number; weight: number; child: number }[] = [];
     const targets: number[] = [];
     const weights: number[] = [];
     if (this.direction === "up") {
@@ -354,7 +348,6 @@ export class LazyTree implements Graph {
         }
       }
     }
-    void found;
     /* group by key: counts first, then places */
     const counts: number[] = [];
     for (let i = 0; i < targets.length; i++) {

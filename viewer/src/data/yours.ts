@@ -39,7 +39,7 @@ export function chargeStacks(p: Profile): Charged {
   const frameFile = new Int32Array(p.frames);
   const ownNative = new Uint8Array(p.frames);
   for (let i = 0; i < p.frames; i++) {
-    const file = p.functionFile[p.frameFunction[i]!]!;
+    const file = p.frameFunction[i]! < 0 ? -1 : p.functionFile[p.frameFunction[i]!]!;
     const module = p.frameModule[i]!;
     frameFile[i] = file;
     ownNative[i] = module >= 0 && isOwnNative(p.path(module), p.path(file)) ? 1 : 0;

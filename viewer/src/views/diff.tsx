@@ -1,0 +1,3 @@
+export function DiffView() {
+  return <main id="view" tabindex={-1} />;
+}

@@ -1,0 +1,3 @@
+export function LinesView() {
+  return <main id="view" tabindex={-1} />;
+}

@@ -1,0 +1,3 @@
+export function SourceView() {
+  return <main id="view" tabindex={-1} />;
+}
