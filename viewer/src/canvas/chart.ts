@@ -37,29 +37,51 @@ export interface ChartOptions {
   onHover?(index: number | null, x: number, y: number): void;
 }
 
-/** The times of a curve, from 0, in seconds. */
-export function timesOf(curve: Curve): number[] {
-  const x = new Array<number>(curve.length + 1);
-  x[0] = 0;
-  for (let i = 0; i < curve.length; i++) x[i + 1] = curve.end_ns[i]! / 1e9;
-  return x;
+/** The places of a curve that are drawn. A value is that of the tick that ends there, so lines are steps backwards; where
+ * ticks without a change lie before one, the value before holds until it begins. */
+export interface Places {
+  x: number[] /* seconds */;
+  point: Int32Array /* of the curve; -1: before the first */;
+  held: Uint8Array /* 1: the point's value goes on until here */;
 }
 
-/** A column of a curve at the times of another. */
-export function sampleAt(curve: Curve, column: Float64Array, x: number[]): (number | null)[] {
-  return x.map((seconds) => {
-    const at = pointAt(curve, seconds * 1e9 + 0.5);
-    return at < 0 || (at === curve.length - 1 && curve.end_ns[at]! > seconds * 1e9 + 1) || column[at]! < 0
-      ? 0
-      : column[at]!;
+export function placesOf(curve: Curve, tick_ns: number): Places {
+  const x: number[] = [0];
+  const point: number[] = [-1];
+  const held: number[] = [1];
+  for (let i = 0; i < curve.length; i++) {
+    const end = curve.end_ns[i]!;
+    const begin = Math.floor((end - 1) / tick_ns) * tick_ns;
+    if (begin / 1e9 > x[x.length - 1]!) {
+      x.push(begin / 1e9);
+      point.push(i - 1);
+      held.push(1);
+    }
+    x.push(end / 1e9);
+    point.push(i);
+    held.push(0);
+  }
+  return { x, point: Int32Array.from(point), held: Uint8Array.from(held) };
+}
+
+/** A column of the curve at its places; `after` is what holds when a tick is over (the heap, of the highest in the tick). */
+export function columnOf(places: Places, column: Float64Array, after = column): (number | null)[] {
+  return places.x.map((_, i) => {
+    const at = places.point[i]!;
+    if (at < 0) return column.length > 0 && column[0]! >= 0 ? 0 : null;
+    const value = places.held[i] ? after[at]! : column[at]!;
+    return value < 0 ? null : value;
   });
 }
 
-export function columnOf(column: Float64Array): (number | null)[] {
-  const values = new Array<number | null>(column.length + 1);
-  values[0] = column.length > 0 && column[0]! >= 0 ? 0 : null;
-  for (let i = 0; i < column.length; i++) values[i + 1] = column[i]! < 0 ? null : column[i]!;
-  return values;
+/** A column of another curve (one process's) at these places. */
+export function sampleAt(curve: Curve, column: Float64Array, places: Places): (number | null)[] {
+  return places.x.map((seconds) => {
+    const ns = Math.round(seconds * 1e9);
+    const at = pointAt(curve, ns);
+    if (at < 0 || column[at]! < 0) return 0;
+    return curve.end_ns[at]! > ns ? 0 : column[at]!;
+  });
 }
 
 const NICE = [1, 2, 2.5, 5, 10];
@@ -138,7 +160,7 @@ export class Chart {
     const ink = property("--ink-3");
     const grid = property("--line");
     const font = `11px ${property("--font")}`;
-    const stepped = uPlot.paths.stepped!({ align: 1 });
+    const stepped = uPlot.paths.stepped!({ align: -1 });
     const most = Math.max(1, ...data.lines.map((line) => line.values.reduce<number>((a, b) => Math.max(a, b ?? 0), 0)));
     const x: uPlot.Axis = {
       stroke: ink,
@@ -165,7 +187,7 @@ export class Chart {
       {
         width,
         height,
-        padding: [options.compact ? 4 : 18, 8, 0, options.compact ? 0 : 4],
+        padding: [options.compact ? 4 : 18, 8, 0, options.compact ? 10 : 4],
         legend: { show: false },
         cursor: {
           drag: { x: true, y: false, setScale: false },
@@ -191,6 +213,12 @@ export class Chart {
           })),
         ],
         hooks: {
+          ready: [
+            (u) => {
+              this.plot = u;
+              this.showRange();
+            },
+          ],
           draw: [(u) => this.drawFlags(u)],
           setSelect: [
             (u) => {
@@ -222,7 +250,6 @@ export class Chart {
       options.onMoment(Math.round(plot.posToVal(plot.cursor.left, "x") * 1e9));
     });
     this.plot = plot;
-    this.showRange();
   }
 
   private drawFlags(u: uPlot): void {

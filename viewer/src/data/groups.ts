@@ -257,7 +257,7 @@ export function groupsOf(a: App, grouping: Grouping): Group[] {
   if (a.old && theirs) for (let row = 0; row < a.old.stats; row++) theirs(row);
   const s = sumRows(p, w, takes, ids.names.length, mine);
   const o = a.old && oldW && theirs ? sumRows(a.old, oldW, null, ids.names.length, theirs) : null;
-  ids.names.forEach((name, id) => push(id, -1, name, "", "", s, o, -1));
+  for (let id = 0; id < ids.names.length; id++) push(id, -1, ids.names[id]!, "", "", s, o, -1);
   return groups;
 }
 

@@ -28,7 +28,6 @@ export function Segments<T extends string>({
   onChoose: (value: T) => void;
 }) {
   return (
-    // biome-ignore lint/a11y/useSemanticElements: a fieldset cannot be laid out like this in every browser
     <div class="segments" role="group" aria-label={label}>
       {choices.map((choice) => (
         <button
@@ -173,6 +172,10 @@ export function openSite(key: number): void {
   const file = a.names.file(key);
   if (a.profile.hasSource(file)) go({ view: "source", file, line: a.names.line(key) });
   else showCallers(key);
+}
+
+export function goToSource(file: number, line: number): void {
+  go({ view: "source", file, line });
 }
 
 export function showCallers(key: number): void {

@@ -137,7 +137,7 @@ export function Grid<T>({
         </thead>
         <tbody>
           {from > 0 && (
-            <tr class="filler" style={{ height: `${from * ROW}px` }} aria-hidden="true">
+            <tr class="filler" style={{ height: `${from * ROW}px` }}>
               <td colspan={columns.length} />
             </tr>
           )}
@@ -158,7 +158,7 @@ export function Grid<T>({
             </tr>
           ))}
           {to < rows.length && (
-            <tr class="filler" style={{ height: `${(rows.length - to) * ROW}px` }} aria-hidden="true">
+            <tr class="filler" style={{ height: `${(rows.length - to) * ROW}px` }}>
               <td colspan={columns.length} />
             </tr>
           )}

@@ -1,11 +1,11 @@
 /* What is around every view: its name, the way to the others, the selection, the strip of time, the search. */
 import { useEffect, useRef } from "preact/hooks";
 import { app } from "../app.ts";
-import { Chart, columnOf, type Flag, timesOf } from "../canvas/chart.ts";
+import { Chart, columnOf, type Flag, placesOf } from "../canvas/chart.ts";
 import type { Moment, RangeMode } from "../data/select.ts";
 import { go, START, state, type ViewName } from "../state.ts";
 import { count, parseTime, share, size, time } from "../text.ts";
-import { Choice, inUnit, Segments } from "./bits.tsx";
+import { Choice, Growth, inUnit, Segments } from "./bits.tsx";
 import { helpOpen } from "./help.tsx";
 import { palette, theme, turnTheme } from "./theme.ts";
 
@@ -78,7 +78,6 @@ function Search() {
   const found = a.matched.value;
   const total = a.sums.value[0] ?? 0;
   return (
-    // biome-ignore lint/a11y/useSemanticElements: <search> is not known to all browsers that can show this page
     <div class="search" role="search">
       <output aria-live="polite">
         {wrong ? "not a pattern" : found ? `${inUnit(found.sum)}  ${share(found.sum, total)}` : ""}
@@ -127,7 +126,6 @@ export function SelectionBar() {
   };
   const isPart = s.process >= 0 || s.thread >= 0 || s.allocator >= 0 || s.region !== "";
   return (
-    // biome-ignore lint/a11y/useSemanticElements: not a form
     <div class="bar-of-selection" role="region" aria-label="Selection">
       <Segments
         label="Which memory"
@@ -239,11 +237,6 @@ export function SelectionBar() {
           ✕ all of it
         </button>
       )}
-      <span class="sum" id="sum" data-bytes={weights.total.bytes} data-blocks={weights.total.blocks}>
-        <strong>{size(weights.total.bytes)}</strong> in {count(weights.total.blocks)}{" "}
-        {s.moment === "allocated" || s.moment === "temporary" ? "allocations" : "blocks"}{" "}
-        <span class="dim">{a.title(a.selection.value)}</span>
-      </span>
     </div>
   );
 }
@@ -296,6 +289,24 @@ export function chooseMoment(time_ns: number): void {
   go({ moment: "range", mode: "alive", from_ns: 0, to_ns: time_ns });
 }
 
+/** What is selected, as one number and in words. */
+export function Sum() {
+  const a = app.value!;
+  const s = a.selection.value;
+  const { total } = a.weights.value;
+  const before = a.oldWeights.value?.total;
+  const events = s.moment === "allocated" || s.moment === "temporary";
+  return (
+    <div class="sum" id="sum" data-bytes={total.bytes} data-blocks={total.blocks}>
+      <strong>{size(total.bytes)}</strong>
+      {before && <Growth now={total.bytes} before={before.bytes} />}
+      <span>
+        {count(total.blocks)} {events ? "allocations" : "blocks"} {a.title(s)}
+      </span>
+    </div>
+  );
+}
+
 export function Strip() {
   const host = useRef<HTMLDivElement>(null);
   const chart = useRef<Chart | null>(null);
@@ -307,9 +318,18 @@ export function Strip() {
   const curve = a.curve.value;
   const { theme } = palette.value;
   useEffect(() => {
+    const places = placesOf(curve, a.profile.meta.tick_ns);
     chart.current?.set({
-      x: timesOf(curve),
-      lines: [{ name: "heap", colour: "--heap", fill: "--heap-fill", values: columnOf(curve.high), width: 1 }],
+      x: places.x,
+      lines: [
+        {
+          name: "heap",
+          colour: "--heap",
+          fill: "--heap-fill",
+          values: columnOf(places, curve.high, curve.heap),
+          width: 1,
+        },
+      ],
       flags: flagsOf(),
       length_ns: a.profile.meta.length_ns,
       range: rangeShown(),
@@ -318,12 +338,14 @@ export function Strip() {
   const range = rangeShown();
   useEffect(() => chart.current?.setRange(range), [range?.from_ns, range?.to_ns]);
   return (
-    <div
-      class="strip"
-      role="img"
-      aria-label="Heap over time. Drag to choose a range, click for one moment; with the keyboard, choose Range of time and type its ends."
-    >
-      <div class="strip-chart" ref={host} />
+    <div class="strip">
+      <Sum />
+      <div
+        class="strip-chart"
+        role="img"
+        aria-label="Heap over time. Drag to choose a range, click for one moment; with the keyboard, choose Range of time and type its ends."
+        ref={host}
+      />
     </div>
   );
 }

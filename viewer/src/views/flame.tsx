@@ -230,12 +230,10 @@ function Picture({ part, graph, flip }: { part: Part; graph: Graph; flip: boolea
     if (part === "all" && box) chosen.value = { seen: seeBox(a, graph, box), graph, node: box.node };
   });
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: it is a widget of its own, moved through by keys
     <div
       class="flame"
       ref={host}
       tabindex={0}
-      // biome-ignore lint/a11y/useSemanticElements: there is no element for a tree on a canvas
       role="application"
       aria-label={
         part === "all"
@@ -294,7 +292,6 @@ function Tools() {
   const s = state.value;
   const ages = s.moment !== "allocated" && s.moment !== "temporary";
   return (
-    // biome-ignore lint/a11y/useSemanticElements: a plain bar of controls
     <div class="toolbar" role="toolbar" aria-label="Flame graph">
       <Segments
         label="Direction"
@@ -461,7 +458,7 @@ export function Detail() {
           Copy stack
         </button>
         {link !== "" && (
-          <a class="button" href={link} style={{ textDecoration: "none" }}>
+          <a class="button" href={link}>
             Editor
           </a>
         )}

@@ -3,7 +3,7 @@
 import { computed } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { type App, app } from "../app.ts";
-import { Chart, columnOf, timesOf } from "../canvas/chart.ts";
+import { Chart, columnOf, placesOf } from "../canvas/chart.ts";
 import { pointAt } from "../data/curve.ts";
 import { EVERYTHING, type Selection, type Weights, weigh } from "../data/select.ts";
 import { type Row, rankBy } from "../data/sums.ts";
@@ -91,7 +91,6 @@ function Rows({ rows, total, counts, onMore }: { rows: Row[]; total: number; cou
       </thead>
       <tbody>
         {shown.map((row) => (
-          // biome-ignore lint/a11y/useKeyWithClickEvents: the button within does the same
           <tr key={row.key} class="opens" onClick={() => openSite(row.key)}>
             <td class="number">{size(row.bytes)}</td>
             <td class="number dim">{counts ? share(row.blocks, totalBlocks) : share(row.bytes, total)}</td>
@@ -324,11 +323,12 @@ function OverviewChart() {
     return () => chart.current?.destroy();
   }, []);
   useEffect(() => {
+    const places = placesOf(curve, a.profile.meta.tick_ns);
     chart.current?.set({
-      x: timesOf(curve),
+      x: places.x,
       lines: [
-        { name: "heap", colour: "--heap", fill: "--heap-fill", values: columnOf(curve.high) },
-        { name: "RSS", colour: "--rss", values: columnOf(curve.rss), dash: [5, 3] },
+        { name: "heap", colour: "--heap", fill: "--heap-fill", values: columnOf(places, curve.high, curve.heap) },
+        { name: "RSS", colour: "--rss", values: columnOf(places, curve.rss), dash: [5, 3] },
       ],
       flags: flagsOf(),
       length_ns: a.profile.meta.length_ns,

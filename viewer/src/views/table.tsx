@@ -66,7 +66,7 @@ export function columnsOf(
       id: "bytes",
       title: "Bytes",
       number: true,
-      width: "92px",
+      width: "106px",
       sort: (row) => row.bytes,
       cell: (row) => size(row.bytes),
       foot: size(bytes),
@@ -240,7 +240,6 @@ export function TableView() {
     );
   return (
     <main id="view" tabindex={-1}>
-      {/* biome-ignore lint/a11y/useSemanticElements: a plain bar of controls */}
       <div class="toolbar" role="toolbar" aria-label="Table">
         <Choice label="By" value={by} choices={choices} onChoose={(group) => go({ group, sort: "" })} />
         <input

@@ -2,7 +2,7 @@
 import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { app } from "../app.ts";
-import { Chart, columnOf, type Line, sampleAt, timesOf } from "../canvas/chart.ts";
+import { Chart, columnOf, type Line, type Places, placesOf, sampleAt } from "../canvas/chart.ts";
 import { pointAt } from "../data/curve.ts";
 import { cellTicks } from "../data/select.ts";
 import { rankBy } from "../data/sums.ts";
@@ -17,23 +17,30 @@ const at = signal<{ index: number; x: number; y: number } | null>(null);
 
 const PROCESS_COLOURS = ["--rss", "--arena", "--file-pages", "--shared", "--grown", "--accent"];
 
-function linesOf(): { x: number[]; lines: Line[] } {
+function linesOf(): { places: Places; x: number[]; lines: Line[] } {
   const a = app.value!;
   const curve = a.curve.value;
   const s = shown.value;
-  const x = timesOf(curve);
+  const places = placesOf(curve, a.profile.meta.tick_ns);
+  const { x } = places;
   const lines: Line[] = [];
-  if (s.heap) lines.push({ name: "heap", colour: "--heap", fill: "--heap-fill", values: columnOf(curve.high) });
-  if (s.rss) lines.push({ name: "RSS", colour: "--rss", values: columnOf(curve.rss), dash: [5, 3] });
+  if (s.heap)
+    lines.push({
+      name: "heap",
+      colour: "--heap",
+      fill: "--heap-fill",
+      values: columnOf(places, curve.high, curve.heap),
+    });
+  if (s.rss) lines.push({ name: "RSS", colour: "--rss", values: columnOf(places, curve.rss), dash: [5, 3] });
   if (s.parts) {
-    lines.push({ name: "anonymous", colour: "--accent", values: columnOf(curve.anon), width: 1 });
-    lines.push({ name: "file pages", colour: "--file-pages", values: columnOf(curve.file), width: 1 });
-    lines.push({ name: "shared", colour: "--shared", values: columnOf(curve.shared), width: 1 });
+    lines.push({ name: "anonymous", colour: "--accent", values: columnOf(places, curve.anon), width: 1 });
+    lines.push({ name: "file pages", colour: "--file-pages", values: columnOf(places, curve.file), width: 1 });
+    lines.push({ name: "shared", colour: "--shared", values: columnOf(places, curve.shared), width: 1 });
     if (curve.pool.some((value) => value >= 0))
-      lines.push({ name: "given out by libraries", colour: "--grown", values: columnOf(curve.pool), width: 1 });
+      lines.push({ name: "given out by libraries", colour: "--grown", values: columnOf(places, curve.pool), width: 1 });
   }
-  if (s.pss) lines.push({ name: "PSS", colour: "--ink-2", values: columnOf(curve.pss), dash: [2, 3] });
-  if (s.arena) lines.push({ name: "arenas", colour: "--arena", values: columnOf(curve.arena), width: 1 });
+  if (s.pss) lines.push({ name: "PSS", colour: "--ink-2", values: columnOf(places, curve.pss), dash: [2, 3] });
+  if (s.arena) lines.push({ name: "arenas", colour: "--arena", values: columnOf(places, curve.arena), width: 1 });
   if (s.processes)
     a.profile.meta.processes.forEach((process, row) => {
       if (process.allocations === 0) return;
@@ -41,19 +48,19 @@ function linesOf(): { x: number[]; lines: Line[] } {
       lines.push({
         name: `${process.pid}`,
         colour: PROCESS_COLOURS[row % PROCESS_COLOURS.length]!,
-        values: sampleAt(own, own.heap, x),
+        values: sampleAt(own, own.heap, places),
         width: 1,
       });
     });
-  return { x, lines };
+  return { places, x, lines };
 }
 
 function Tip() {
   const where = at.value;
   if (!where) return null;
-  const { x, lines } = linesOf();
+  const { places, x, lines } = linesOf();
   const curve = app.value!.curve.value;
-  const point = where.index - 1;
+  const point = places.point[where.index] ?? -1;
   const left = where.x > innerWidth - 260 ? where.x - 230 : where.x + 16;
   return (
     <div class="tip" aria-hidden="true" style={{ left: `${left}px`, top: `${where.y + 14}px` }}>
@@ -233,7 +240,6 @@ function Marks() {
         </colgroup>
         <tbody>
           {marks.slice(0, 200).map((mark, i) => (
-            // biome-ignore lint/suspicious/noArrayIndexKey: they have no other
             <tr key={i}>
               <td class="number">
                 <button type="button" class="link" onClick={() => chooseMoment(mark.time_ns)}>
@@ -284,7 +290,6 @@ export function TimelineView() {
   const { lines } = linesOf();
   return (
     <main id="view" tabindex={-1}>
-      {/* biome-ignore lint/a11y/useSemanticElements: a plain bar of controls */}
       <div class="toolbar" role="toolbar" aria-label="Timeline">
         <Check text="heap" checked={s.heap} onChange={toggle("heap")} />
         <Check text="RSS" checked={s.rss} onChange={toggle("rss")} />
