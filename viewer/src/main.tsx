@@ -5,7 +5,7 @@ import { useEffect } from "preact/hooks";
 import { App, app } from "./app.ts";
 import { PayloadError } from "./data/decode.ts";
 import { EmbeddedSource, HttpSource } from "./data/source.ts";
-import { beginState, go, START, state } from "./state.ts";
+import { beginState, go, state } from "./state.ts";
 import { beginEditor, toast } from "./ui/bits.tsx";
 import { Help, helpOpen } from "./ui/help.tsx";
 import { Head, SelectionBar, Strip, views } from "./ui/shell.tsx";
@@ -134,13 +134,12 @@ async function begin(): Promise<void> {
     const { profile, old } = await source.load();
     const made = new App(profile, old);
     beginEditor(made.profile.meta.editor);
-    beginState(document.body.dataset.view ?? null);
+    beginState(document.body.dataset.view ?? null, document.body.dataset.state ?? "");
     app.value = made;
     if (made.profile.meta.title) document.title = made.profile.meta.title;
     document.getElementById("heapline-summary")?.remove();
     root.textContent = "";
     render(<Page />, root);
-    void START;
   } catch (error) {
     fail(root, error);
   }

@@ -176,9 +176,10 @@ export const state = signal<State>(START);
 let first = START;
 
 /** Begins with what the address says, else with what the page does. */
-export function beginState(view: string | null): void {
+export function beginState(view: string | null, rest: string): void {
   const chosen = VIEWS.find((name) => name === view);
   first = { ...START, view: chosen ?? START.view };
+  first = fromHash(rest, first);
   state.value = fromHash(location.hash, first);
   const follow = () => {
     state.value = fromHash(location.hash, first);

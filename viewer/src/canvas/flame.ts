@@ -64,6 +64,7 @@ export class FlameCanvas {
   private height = 0;
   private scheduled = 0;
   private laidOut = false;
+  private scrolled = 0;
   private readonly observer: ResizeObserver;
 
   /* boxes, in the order of their making: a parent before its children */
@@ -303,7 +304,7 @@ export class FlameCanvas {
 
   private top(depth: number): number {
     const full = Math.max(this.depth * ROW, this.height);
-    return (this.data?.flip ? full - (depth + 1) * ROW : depth * ROW) - this.host.scrollTop;
+    return (this.data?.flip ? full - (depth + 1) * ROW : depth * ROW) - this.scrolled;
   }
 
   draw(): void {
@@ -314,15 +315,20 @@ export class FlameCanvas {
       this.spacer.style.height = `${Math.max(0, this.depth * ROW - height)}px`;
       if (data.flip) this.host.scrollTop = this.host.scrollHeight;
     }
+    this.scrolled = this.host.scrollTop; /* once: asking makes the browser lay out */
     const scale = devicePixelRatio || 1;
     context.setTransform(scale, 0, 0, scale, 0, 0);
     context.fillStyle = look.background;
     context.fillRect(0, 0, width, height);
     context.textBaseline = "middle";
+    /* the rows that are seen */
+    const full = Math.max(this.depth * ROW, height);
+    const above = data.flip ? full - this.scrolled - height : this.scrolled;
+    const first = Math.floor(above / ROW) - 1;
+    const last = Math.ceil((above + height) / ROW);
     for (let box = 0; box < this.n; box++) {
-      const y = this.top(this.boxDepth[box]!);
-      if (y < -ROW || y > height) continue;
-      this.drawBox(box, y);
+      const depth = this.boxDepth[box]!;
+      if (depth >= first && depth <= last) this.drawBox(box, this.top(depth));
     }
     if (this.hovered >= 0) this.outline(this.hovered, look.ink, 1);
     if (this.focused && this.n > 0) this.outline(this.cursor, look.accent, 2);

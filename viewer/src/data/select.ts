@@ -91,6 +91,9 @@ function weighCells(
   const bytes = p.payload.numbers("cell", "bytes");
   const out = p.meta.processes.map((m) => boundary_ns >= 0 && m.ended !== "running" && m.end_ns <= boundary_ns);
   const anyOut = out.some(Boolean);
+  const { bytes: byteSums, blocks: blockSums } = weights;
+  let allBytes = 0;
+  let allBlocks = 0;
   for (let i = 0; i < stat.length; i++) {
     const b = born[i]!;
     if (b < bornFrom || b > bornTo) continue;
@@ -99,9 +102,12 @@ function weighCells(
     const row = stat[i]!;
     if (takes && !takes[row]) continue;
     if (anyOut && out[p.statProcess[row]!]) continue;
-    weights.bytes[row]! += bytes[i]!;
-    weights.blocks[row]! += blocks[i]!;
+    byteSums[row]! += bytes[i]!;
+    blockSums[row]! += blocks[i]!;
+    allBytes += bytes[i]!;
+    allBlocks += blocks[i]!;
   }
+  weights.total = { bytes: allBytes, blocks: allBlocks };
 }
 
 /** What of the selection is alive at each tick boundary of the cells; the last is the end. */
@@ -184,11 +190,14 @@ export function weigh(p: Profile, s: Selection): Weights {
   const columns = (bytes: string, blocks: string) => {
     const b = p.payload.numbers("stat", bytes);
     const n = p.payload.numbers("stat", blocks);
-    for (let i = 0; i < p.stats; i++)
-      if (!takes || takes[i]) {
-        weights.bytes[i]! += b[i]!;
-        weights.blocks[i]! += n[i]!;
-      }
+    const { bytes: byteSums, blocks: blockSums, total } = weights;
+    for (let i = 0; i < byteSums.length; i++) {
+      if (takes !== null && takes[i] === 0) continue;
+      byteSums[i]! += b[i]!;
+      blockSums[i]! += n[i]!;
+      total.bytes += b[i]!;
+      total.blocks += n[i]!;
+    }
   };
   switch (s.moment) {
     case "peak":
@@ -209,13 +218,6 @@ export function weigh(p: Profile, s: Selection): Weights {
     case "range":
       weighRange(p, s, takes, weights);
   }
-  let bytes = 0;
-  let blocks = 0;
-  for (let i = 0; i < p.stats; i++) {
-    bytes += weights.bytes[i]!;
-    blocks += weights.blocks[i]!;
-  }
-  weights.total = { bytes, blocks };
   return weights;
 }
 

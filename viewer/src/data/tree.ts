@@ -71,35 +71,35 @@ function isBootstrap(p: Profile, path: string, fn: number): boolean {
 
 /* --------------------------------------------------------------------------------------------- the profile's own tree */
 
-/** Open addressing from (parent, key) to a node. */
+/** Open addressing from (parent, key) to a node: the three side by side, since each look-up is a miss of the cache. */
 class ChildMap {
-  private mask: number;
-  private slots: Int32Array;
-  constructor(
-    expected: number,
-    private readonly parents: Int32Array,
-    private readonly keys: Int32Array,
-  ) {
+  private readonly mask: number;
+  private readonly slots: Int32Array; /* parent, key, node, unused */
+
+  constructor(expected: number) {
     let room = 1024;
-    while (room < expected * 2) room *= 2;
+    while (room < expected * 1.5) room *= 2;
     this.mask = room - 1;
-    this.slots = new Int32Array(room);
+    this.slots = new Int32Array(room * 4);
   }
 
-  /** The node, or -1 - slot where it can be put. */
-  find(parent: number, key: number): number {
-    let at = (Math.imul(parent, 0x9e3779b1) ^ Math.imul(key, 0x85ebca6b)) >>> 0;
-    at = (at ^ (at >>> 15)) & this.mask;
+  /** The node, or, where there is none, that `next` is now it. Nodes begin with 1. */
+  find(parent: number, key: number, next: number): number {
+    const { slots, mask } = this;
+    let at = Math.imul(parent, 0x9e3779b1) ^ Math.imul(key, 0x85ebca6b);
+    at = (at ^ (at >>> 15)) & mask;
     for (;;) {
-      const node = this.slots[at]! - 1;
-      if (node < 0) return -1 - at;
-      if (this.parents[node] === parent && this.keys[node] === key) return node;
-      at = (at + 1) & this.mask;
+      const slot = at * 4;
+      const node = slots[slot + 2]!;
+      if (node === 0) {
+        slots[slot] = parent;
+        slots[slot + 1] = key;
+        slots[slot + 2] = next;
+        return next;
+      }
+      if (slots[slot] === parent && slots[slot + 1] === key) return node;
+      at = (at + 1) & mask;
     }
-  }
-
-  put(missing: number, node: number): void {
-    this.slots[-1 - missing] = node + 1;
   }
 }
 
@@ -119,16 +119,14 @@ export class CallTree implements Graph {
     const room = 1 + profiles.reduce((sum, { profile }) => sum + profile.stacks, 0);
     const parents = new Int32Array(room);
     const keys = new Int32Array(room);
-    const map = new ChildMap(room, parents, keys);
+    const map = new ChildMap(room);
     keys[0] = -1;
     let n = 1;
     const child = (parent: number, key: number): number => {
-      let node = map.find(parent, key);
-      if (node < 0) {
+      const node = map.find(parent, key, n);
+      if (node === n) {
         parents[n] = parent;
-        keys[n] = key;
-        map.put(node, n);
-        node = n++;
+        keys[n++] = key;
       }
       return node;
     };
