@@ -71,17 +71,17 @@ describe("broken data", () => {
       }
     }
   });
-  test("that asks for impossible memory is refused", () => {
+  test("with fewer values than rows is refused", () => {
     const e = new Encoder();
     e.table("t", { c: { kind: "u", values: [1] } });
     const bytes = e.finish({});
-    const text = new TextDecoder().decode(bytes).replace('"rows":1', '"rows":9e15');
-    expect(() => new Payload(new TextEncoder().encode(text)).numbers("t", "c")).toThrow();
+    const text = Buffer.from(bytes).toString("latin1").replace('"rows":1,', '"rows":9,');
+    expect(() => new Payload(Buffer.from(text, "latin1")).numbers("t", "c")).toThrow();
   });
   test("of a later format says which", () => {
     const bytes = one({ c: { kind: "u", values: [1] } });
-    const text = new TextDecoder().decode(bytes).replace('"format":1', '"format":2');
-    expect(() => new Payload(new TextEncoder().encode(text))).toThrow(/format 2/);
+    const text = Buffer.from(bytes).toString("latin1").replace('"format":1', '"format":2');
+    expect(() => new Payload(Buffer.from(text, "latin1"))).toThrow(/format 2/);
   });
   test("with a caller behind its call is refused", () => {
     const bad = encodeSmall(

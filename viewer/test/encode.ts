@@ -24,6 +24,14 @@ class Bytes {
     this.push(value);
   }
 
+  /** The sign is the lowest bit; together they can have one bit more than is exact in a number. */
+  zigzag(value: number): void {
+    const most = value < 0 ? -value - 1 : value;
+    const rest = Math.floor(most / 64);
+    this.push((most % 64) * 2 + (value < 0 ? 1 : 0) + (rest > 0 ? 0x80 : 0));
+    if (rest > 0) this.varint(rest);
+  }
+
   all(bytes: Uint8Array): void {
     for (const byte of bytes) this.push(byte);
   }
@@ -32,8 +40,6 @@ class Bytes {
     return this.buffer.subarray(0, this.length);
   }
 }
-
-const zigzag = (value: number) => (value < 0 ? -value * 2 - 1 : value * 2);
 
 export interface ColumnSpec {
   kind: Kind;
@@ -68,9 +74,9 @@ export class Encoder {
         for (let i = 0; i < values.length; i++) {
           const value = values[i]! + (nulls ? 1 : 0);
           if (kind === "u") this.columns.varint(value);
-          else if (kind === "s") this.columns.varint(zigzag(value));
+          else if (kind === "s") this.columns.zigzag(value);
           else if (kind === "d") {
-            this.columns.varint(zigzag(value - before));
+            this.columns.zigzag(value - before);
             before = value;
           } else {
             let count = 1;

@@ -177,7 +177,7 @@ describe("your line", () => {
           .map((key) => (key === "" ? "" : p.siteName(Number(key))))
           .join("/")} ${weight}`,
     );
-    expect(names.sort()).toEqual(["/(interpreter start-up) 1", "/(no Python) 1", "/main 2", "/main/(deeper) 1"]);
+    expect(names.sort()).toEqual(["/(interpreter start-up) 1", "/(no Python) 1", "/main 3", "/main/(deeper) 1"]);
   });
 });
 

@@ -159,10 +159,11 @@ function unpack(bytes: Uint8Array, header: ColumnHeader, values: Float64Array | 
     /* one varint, the usual short ones first; above 2^31 by multiplication, since shifts are of 32 bits */
     if (at >= end) throw new PayloadError(`The report's data is cut off within ${name}.`);
     let byte = bytes[at++]!;
-    let value = byte;
+    const negative = zigzag && (byte & 1) === 1;
+    /* of zigzag ones without the lowest bit, which is the sign: they can be of 54 bits, one more than is exact */
+    let value = zigzag ? (byte & 0x7f) >> 1 : byte & 0x7f;
     if (byte >= 0x80) {
-      value = byte & 0x7f;
-      let factor = 128;
+      let factor = zigzag ? 64 : 128;
       do {
         if (at >= end || factor > 2 ** 56) throw new PayloadError(`The report's data is cut off within ${name}.`);
         byte = bytes[at++]!;
@@ -170,7 +171,7 @@ function unpack(bytes: Uint8Array, header: ColumnHeader, values: Float64Array | 
         factor *= 128;
       } while (byte >= 0x80);
     }
-    if (zigzag) value = value % 2 === 1 ? -(value + 1) / 2 : value / 2;
+    if (negative) value = -value - 1;
     if (difference) {
       value += before;
       before = value;
