@@ -173,6 +173,7 @@ try {
     await tab.keyboard.press("f");
     assert.match(await at(), /flip=1/);
     await tab.keyboard.press("f");
+    await settle(tab);
     await tab.keyboard.press("ArrowDown");
     await tab.keyboard.press("s");
     assert.match(await at(), /function=/);

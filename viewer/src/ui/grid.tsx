@@ -124,6 +124,7 @@ export function Grid<T>({
                 >
                   <button
                     type="button"
+                    aria-label={column.title === "" ? "Bar" : undefined}
                     title={column.hint}
                     onClick={() => onSort(active && !sort.startsWith("-") ? `-${column.id}` : column.id)}
                   >

@@ -174,7 +174,7 @@ function FunctionTable({ fn }: { fn: ProfiledFunction }) {
             const row = fn.lines.get(number);
             const heat = row && most > 0 ? Math.max(0, net(row)) / most : 0;
             return (
-              <tr key={number} style={{ background: heat > 0 ? `rgba(var(--heat), ${(0.45 * heat).toFixed(3)})` : "" }}>
+              <tr key={number} style={{ background: heat > 0 ? `rgba(var(--heat), ${(0.38 * heat).toFixed(3)})` : "" }}>
                 <td class="number dim">{number}</td>
                 <td class="number">{row ? count(row.hits) : ""}</td>
                 <td class="number">{row ? size(row.allocated) : ""}</td>

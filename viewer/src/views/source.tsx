@@ -299,7 +299,7 @@ function Lines({ text, path }: { text: Word[][] | null; path: string }) {
         aria-current={s.line === number ? "true" : undefined}
         style={{
           top: `${28 + i * ROW}px`,
-          background: heat > 0 ? `rgba(var(--heat), ${(0.07 + 0.5 * Math.sqrt(heat)).toFixed(3)})` : "",
+          background: heat > 0 ? `rgba(var(--heat), ${(0.06 + 0.32 * Math.sqrt(heat)).toFixed(3)})` : "",
         }}
         onClick={() => go({ file: shownFile, line: s.line === number ? 0 : number }, "replace")}
       >
