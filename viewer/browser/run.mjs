@@ -186,6 +186,7 @@ try {
     await tab.keyboard.press("Escape");
     assert.equal(await tab.inputValue("#search"), "");
     await tab.keyboard.press("?");
+    await settle(tab);
     assert.equal(await tab.locator("dialog[open]").count(), 1);
     await tab.keyboard.press("Escape");
     await settle(tab);
