@@ -90,7 +90,7 @@ export function DiffView() {
       cell: (row) => (
         <>
           <b title={a.names.path(row.key)}>{row.place || row.name}</b>
-          {a.names.isGone(row.key) && <span class="dim"> gone</span>}
+          {a.names.isGone(row.key) && <span class="dim"> none now</span>}
           {row.before === 0 && row.bytes > 0 && !a.names.isGone(row.key) && <span class="dim"> new</span>}
         </>
       ),
