@@ -73,7 +73,7 @@ export function roundWithin(within: number): { within: number; buckets: number }
   return { within: buckets === 1 ? 0 : 2 ** (buckets - 2), buckets };
 }
 
-const END = Number.MAX_SAFE_INTEGER;
+const END = 0x7fffffff; /* a tick behind all others, still a small integer */
 
 function weighCells(
   p: Profile,
@@ -190,14 +190,17 @@ export function weigh(p: Profile, s: Selection): Weights {
   const columns = (bytes: string, blocks: string) => {
     const b = p.payload.numbers("stat", bytes);
     const n = p.payload.numbers("stat", blocks);
-    const { bytes: byteSums, blocks: blockSums, total } = weights;
+    const { bytes: byteSums, blocks: blockSums } = weights;
+    let allBytes = 0;
+    let allBlocks = 0;
     for (let i = 0; i < byteSums.length; i++) {
       if (takes !== null && takes[i] === 0) continue;
       byteSums[i]! += b[i]!;
       blockSums[i]! += n[i]!;
-      total.bytes += b[i]!;
-      total.blocks += n[i]!;
+      allBytes += b[i]!;
+      allBlocks += n[i]!;
     }
+    weights.total = { bytes: weights.total.bytes + allBytes, blocks: weights.total.blocks + allBlocks };
   };
   switch (s.moment) {
     case "peak":
