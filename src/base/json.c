@@ -1,30 +1,12 @@
 /* See json.h. */
 #include "json.h"
 
+#include "utf8.h"
+
 #include <assert.h>
 #include <string.h>
 
 hl_json hl_json_begin(hl_out *out) { return (hl_json){.out = out}; }
-
-/* Length of the well-formed UTF-8 character at `at`, 0 if there is none (Unicode, table 3-7). */
-static unsigned character(const unsigned char *at, size_t bytes)
-{
-    if (at[0] < 0x80)
-        return 1;
-    unsigned length = at[0] >= 0xc2 && at[0] < 0xe0   ? 2
-                      : at[0] >= 0xe0 && at[0] < 0xf0 ? 3
-                      : at[0] >= 0xf0 && at[0] < 0xf5 ? 4
-                                                      : 0;
-    if (length == 0 || length > bytes)
-        return 0;
-    for (unsigned i = 1; i < length; i++)
-        if ((at[i] & 0xc0) != 0x80)
-            return 0;
-    bool overlong = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90);
-    bool surrogate = at[0] == 0xed && at[1] >= 0xa0;
-    bool beyond = at[0] == 0xf4 && at[1] >= 0x90;
-    return overlong || surrogate || beyond ? 0 : length;
-}
 
 void hl_json_quote(hl_out *out, const char *text, size_t bytes)
 {
@@ -32,7 +14,7 @@ void hl_json_quote(hl_out *out, const char *text, size_t bytes)
     size_t from = 0;
     for (size_t i = 0; i < bytes;) {
         unsigned char c = (unsigned char)text[i];
-        unsigned length = character((const unsigned char *)text + i, bytes - i);
+        unsigned length = hl_utf8_character(text + i, bytes - i);
         if (length > 1 || (c >= 0x20 && c < 0x7f && c != '"' && c != '\\')) {
             i += length;
             continue;

@@ -7,6 +7,8 @@ const hl_command hl_commands[] = {
     {"status", "list running recordings", hl_cmd_status, HL_GROUP_RECORD},
     {"stop", "end a recording, leave its programs running", hl_cmd_stop, HL_GROUP_RECORD},
     {"stats", "one page: how it ended, peak, totals, heaviest lines", hl_cmd_stats, HL_GROUP_READ},
+    {"report", "one HTML file: overview, timeline, flame graph, source", hl_cmd_report, HL_GROUP_READ},
+    {"flamegraph", "the same, opened at its flame graph", hl_cmd_flamegraph, HL_GROUP_READ},
     {"tree", "the call tree, its heaviest paths opened", hl_cmd_tree, HL_GROUP_READ},
     {"table", "lines of code that hold memory, heaviest first", hl_cmd_table, HL_GROUP_READ},
     {"collect", "internal", hl_cmd_collect, NULL},

@@ -88,6 +88,10 @@ void hl_gate_junit_error(hl_out *out, const char *command, const char *path, con
 /* Joins lines into gate->lines. -ENOMEM. */
 int hl_gate_join(hl_gate *gate);
 
+/* By site of the old model: the site of the new one that is the same line, or HL_NO_ROW. Of several lines of one function with
+ * equal text the first is the first, and so on. `sites` has old->sites.n rows. -ENOMEM. */
+int hl_sites_match(hl_model *old, hl_model *new, uint32_t *sites);
+
 /* Rows of gate->lines by growth of a figure (a check: by the figure), the highest first; those without any are left out.
  * From malloc; null: no memory. The first `*grown` of `*n` rows grew, the others shrank, the last one most. */
 uint32_t *hl_gate_rank(const hl_gate *gate, hl_figure figure, uint32_t *grown, uint32_t *n);

@@ -271,17 +271,85 @@ static int add_sites(matching *m, int i)
     return 0;
 }
 
+static void release(matching *m)
+{
+    release_texts(&m->names);
+    hl_map_release(&m->lines);
+    for (int i = 0; i < 2; i++) {
+        free(m->file[i]);
+        free(m->partner[i]);
+    }
+}
+
 int hl_gate_join(hl_gate *gate)
 {
     matching m = {.gate = gate};
     int error = number_files(&m);
     for (int i = gate->is_diff ? 0 : 1; i < 2 && !error; i++)
         error = add_sites(&m, i);
-    release_texts(&m.names);
-    hl_map_release(&m.lines);
-    for (int i = 0; i < 2; i++) {
-        free(m.file[i]);
-        free(m.partner[i]);
+    release(&m);
+    return error;
+}
+
+/* --------------------------------------------------------------------------------------------------- site by site */
+
+typedef struct placed {
+    uint32_t line, site; /* row of gate->lines; of the model */
+    int32_t number;      /* in its file */
+} placed;
+
+static int by_place(const void *a, const void *b)
+{
+    const placed *x = a, *y = b;
+    if (x->line != y->line)
+        return x->line < y->line ? -1 : 1;
+    if (x->number != y->number)
+        return x->number < y->number ? -1 : 1;
+    return x->site < y->site ? -1 : x->site > y->site;
+}
+
+/* All sites of one side, those of one line together, in order. From malloc; null: no memory. */
+static placed *place_sites(matching *m, int i)
+{
+    const hl_model *model = side_of(m, i)->model;
+    placed *list = malloc(((size_t)model->sites.n + 1) * sizeof *list);
+    for (uint32_t site = 0; list && site < model->sites.n; site++) {
+        list[site] = (placed){line_of(m, i, site), site, model->sites.row[site].line};
+        if (list[site].line == HL_NO_ROW) {
+            free(list);
+            return NULL;
+        }
     }
+    if (list)
+        qsort(list, model->sites.n, sizeof *list, by_place);
+    return list;
+}
+
+int hl_sites_match(hl_model *old, hl_model *new, uint32_t *sites)
+{
+    hl_gate gate = {.is_diff = true, .old.model = old, .new.model = new};
+    matching m = {.gate = &gate};
+    int error = hl_sources_begin(&gate.old.sources, old) || hl_sources_begin(&gate.new.sources, new) ? -ENOMEM : 0;
+    if (!error)
+        error = number_files(&m);
+    placed *was = error ? NULL : place_sites(&m, 0), *is = was ? place_sites(&m, 1) : NULL;
+    if (!is)
+        error = -ENOMEM;
+    for (uint32_t i = 0, j = 0; !error && i < old->sites.n;) {
+        uint32_t line = was[i].line, from;
+        while (j < new->sites.n && is[j].line < line)
+            j++;
+        from = j;
+        for (; i < old->sites.n && was[i].line == line;
+             i++) { /* more of them now than before, or fewer: the last again */
+            bool there = j < new->sites.n &&is[j].line == line;
+            sites[was[i].site] = there ? is[j].site : j > from ? is[j - 1].site : HL_NO_ROW;
+            j += there;
+        }
+    }
+    free(was);
+    free(is);
+    hl_gate_release(&gate);
+    release(&m);
     return error;
 }

@@ -5,6 +5,7 @@
 #include "groups.h"
 #include "profiled.h"
 #include "report.h"
+#include "totals.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -13,118 +14,6 @@
 #include <string.h>
 
 enum { TOP = 5 };
-
-/* Sums of the selected processes (a thread's shares are in the tables). */
-typedef struct totals {
-    uint64_t allocations, allocated, frees, freed, live, live_blocks, arena_peak, rss_peak, unknown_frees,
-        inherited_frees, earlier_frees;
-    uint64_t threads, pool_peak;
-    const char *python;
-} totals;
-
-static totals sum_totals(const hl_report *r)
-{
-    const hl_model *m = r->model;
-    totals t = {0};
-    for (uint32_t i = 0; i < m->processes.n; i++) {
-        const hl_model_process *p = &m->processes.row[i];
-        if (r->view.process != HL_NO_ROW && r->view.process != i)
-            continue;
-        t.allocations += p->allocations;
-        t.allocated += p->allocated;
-        t.frees += p->frees;
-        t.freed += p->freed;
-        t.live += p->live;
-        t.live_blocks += p->live_blocks;
-        t.arena_peak += p->arena_peak;
-        t.rss_peak += p->rss_peak;
-        t.pool_peak += p->pool_peak;
-        t.unknown_frees += p->unknown_frees;
-        t.inherited_frees += p->inherited_frees;
-        t.earlier_frees += p->earlier_frees;
-        if (!t.python)
-            t.python = p->python;
-    }
-    if (r->view.process == HL_NO_ROW) { /* of one moment, not the sum of each process's own */
-        t.arena_peak = (uint64_t)hl_model_number(m, "arena_peak", (int64_t)t.arena_peak);
-        t.rss_peak = (uint64_t)hl_model_number(m, "rss_peak", (int64_t)t.rss_peak);
-        t.pool_peak = (uint64_t)hl_model_number(m, "pool_peak", (int64_t)t.pool_peak);
-    }
-    for (uint32_t i = 0; i < m->threads.n; i++)
-        if (r->view.process == HL_NO_ROW || m->threads.row[i].process == r->view.process)
-            t.threads += m->threads.row[i].threads;
-    return t;
-}
-
-/* RSS while the heap was at its peak. heap + slack + pools + rest = anonymous pages; rest is negative where blocks had not
- * been touched, or were swapped out. */
-typedef struct rss_parts {
-    bool known, at_peak; /* at_peak: the heap was within a twentieth of it when the sample was taken */
-    uint64_t time_ns;
-    int64_t rss, heap, slack, pool, file, shared, rest;
-} rss_parts;
-
-/* The sample that says most of what the heap's peak cost. Memory is touched some time after it is taken, so it is the one
- * with the highest RSS from the peak on, for as long as the heap stays within a twentieth of it; else the next there is. Where
- * libraries give out memory by themselves, a sample of that belongs to it. */
-static const hl_point *sample_of_peak(const hl_curve *curve, uint64_t peak_ns, bool with_pool)
-{
-    const hl_point *found = NULL;
-    uint64_t least = 0;
-    bool begun = false;
-    for (uint32_t i = 0; i < curve->n; i++) {
-        const hl_point *p = &curve->point[i];
-        if (p->end_ns < peak_ns && i + 1 < curve->n)
-            continue;
-        if (!begun)
-            least = p->high - p->high / 20;
-        begun = true;
-        if (p->low < least && p->heap < least && found)
-            break;
-        if ((with_pool ? p->pool_sampled && p->sampled : p->sampled) && p->rss >= 0 && (!found || p->rss > found->rss))
-            found = p;
-        if (p->heap < least && found)
-            break;
-    }
-    for (uint32_t i = curve->n; !found && i-- > 0;) /* the last before */
-        found = curve->point[i].rss >= 0 ? &curve->point[i] : NULL;
-    return found;
-}
-
-static int divide_rss(hl_report *r, rss_parts *parts)
-{
-    hl_model *m = r->model;
-    hl_curve curve;
-    bool all = r->view.process == HL_NO_ROW;
-    uint64_t peak_ns = all ? m->peak_ns : m->processes.row[r->view.process].peak_ns;
-    *parts = (rss_parts){0};
-    int error = hl_curve_load(&curve, m, r->view.process, r->why, sizeof r->why);
-    if (error)
-        return error;
-    bool with_pool = all ? m->has_pools : m->processes.row[r->view.process].pool_owners != NULL;
-    const hl_point *point = sample_of_peak(&curve, peak_ns, with_pool);
-    hl_view peak;
-    if (point &&
-        (error = hl_view_open(&peak, m, &(hl_selection){.pid = r->view.selection.pid}, r->why, sizeof r->why)) == 0) {
-        uint64_t objects = 0;
-        for (uint32_t i = 0; i < m->stats.n; i++) {
-            const char *a = m->stats.row[i].allocator;
-            if (strcmp(a, "object") == 0 || strcmp(a, "buffer") == 0)
-                objects += peak.stats[i].bytes;
-        }
-        *parts = (rss_parts){.known = true, .time_ns = point->end_ns, .rss = point->rss, .heap = (int64_t)point->heap};
-        parts->at_peak = point->heap >= peak.total.bytes - peak.total.bytes / 20;
-        parts->slack = point->arena > objects ? (int64_t)(point->arena - objects) : 0;
-        parts->pool = point->pool > 0 ? point->pool : 0;
-        parts->file = point->file > 0 ? point->file : 0;
-        parts->shared = point->shmem > 0 ? point->shmem : 0;
-        parts->rest = (int64_t)((uint64_t)parts->rss - point->heap - (uint64_t)parts->slack - (uint64_t)parts->pool -
-                                (uint64_t)parts->file - (uint64_t)parts->shared);
-        hl_view_release(&peak);
-    }
-    hl_curve_release(&curve);
-    return error;
-}
 
 /* ------------------------------------------------------------------------------------------------------------- text */
 
@@ -147,7 +36,7 @@ static void put_fact(hl_grid *grid, const char *name, const char *format, ...)
 #define SHARE(part, whole) hl_share_text((char[HL_NUMBER_BYTES]){0}, (uint64_t)(part), (uint64_t)(whole))
 #define TIME(ns) hl_time_text((char[HL_NUMBER_BYTES]){0}, (uint64_t)(ns))
 
-static void put_rss(hl_report *r, hl_grid *grid, const totals *t, const rss_parts *p)
+static void put_rss(hl_report *r, hl_grid *grid, const hl_totals *t, const hl_rss_parts *p)
 {
     char text[256];
     const char *owners = hl_model_pool_owners(r->model, r->view.process, text, sizeof text);
@@ -175,7 +64,7 @@ static void put_rss(hl_report *r, hl_grid *grid, const totals *t, const rss_part
         put_fact(grid, "", "%10s  of the heap not resident then (not touched by then, or swapped out)", SIZE(p->rest));
 }
 
-static void put_facts(hl_report *r, const totals *t, const rss_parts *p)
+static void put_facts(hl_report *r, const hl_totals *t, const hl_rss_parts *p)
 {
     static const hl_column columns[] = {{.title = "", .style = HL_DIM}, {.title = ""}};
     const hl_model *m = r->model;
@@ -516,7 +405,8 @@ static uint32_t thread_rows(const hl_model *m)
     return n;
 }
 
-static int write_text(hl_report *r, const totals *t, const rss_parts *parts, const uint64_t buckets[HL_SIZE_BUCKETS])
+static int write_text(hl_report *r, const hl_totals *t, const hl_rss_parts *parts,
+                      const uint64_t buckets[HL_SIZE_BUCKETS])
 {
     char title[96];
     int error = hl_report_head(r);
@@ -648,7 +538,7 @@ static void json_groups(hl_report *r, hl_json *json, const char *key, hl_groupin
     free(g.at);
 }
 
-static void json_rss(hl_json *json, const rss_parts *p)
+static void json_rss(hl_json *json, const hl_rss_parts *p)
 {
     if (!p->known) {
         hl_json_null(json, "rss_at_peak");
@@ -681,7 +571,8 @@ static void json_sizes(hl_json *json, const uint64_t buckets[HL_SIZE_BUCKETS])
     hl_json_end(json);
 }
 
-static int write_json(hl_report *r, const totals *t, const rss_parts *parts, const uint64_t buckets[HL_SIZE_BUCKETS])
+static int write_json(hl_report *r, const hl_totals *t, const hl_rss_parts *parts,
+                      const uint64_t buckets[HL_SIZE_BUCKETS])
 {
     const hl_model *m = r->model;
     const hl_model_process *only = r->view.process == HL_NO_ROW ? NULL : &m->processes.row[r->view.process];
@@ -764,10 +655,10 @@ static int write_json(hl_report *r, const totals *t, const rss_parts *parts, con
 
 int hl_report_stats(hl_report *r)
 {
-    totals t = sum_totals(r);
-    rss_parts parts;
+    hl_totals t = hl_totals_of(r->model, r->view.process);
+    hl_rss_parts parts;
     uint64_t buckets[HL_SIZE_BUCKETS];
-    int error = divide_rss(r, &parts);
+    int error = hl_rss_divide(r->model, r->view.process, &parts, r->why, sizeof r->why);
     if (!error && (error = hl_view_sizes(&r->view, buckets)))
         snprintf(r->why, sizeof r->why, "damaged: sizes cannot be read");
     if (error)

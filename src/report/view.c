@@ -1,6 +1,7 @@
 /* Views: a selection of a model and what each row weighs in it. See model.h. */
 #include "model.h"
 #include "number.h"
+#include "varint.h"
 
 #include <errno.h>
 #include <sqlite3.h>
@@ -136,21 +137,6 @@ static int weigh_by_time(hl_view *view, char *why, size_t why_bytes)
     return step == SQLITE_DONE ? 0 : -EIO;
 }
 
-/* The next number of a varint list (LEB128); false at its end or where it is cut off. */
-static bool next_varint(const unsigned char **at, const unsigned char *end, uint64_t *value)
-{
-    uint64_t sum = 0;
-    for (unsigned shift = 0; *at < end && shift < 64; shift += 7) {
-        unsigned char byte = *(*at)++;
-        sum |= (uint64_t)(byte & 0x7f) << shift;
-        if (!(byte & 0x80)) {
-            *value = sum;
-            return true;
-        }
-    }
-    return false;
-}
-
 static int weigh_temporary(hl_view *view, unsigned buckets, char *why, size_t why_bytes)
 {
     hl_model *m = view->model;
@@ -170,7 +156,7 @@ static int weigh_temporary(hl_view *view, unsigned buckets, char *why, size_t wh
             continue;
         const unsigned char *end = at + sqlite3_column_bytes(blobs, 1);
         uint64_t count, bytes;
-        for (unsigned i = 0; i < buckets && next_varint(&at, end, &count) && next_varint(&at, end, &bytes); i++) {
+        for (unsigned i = 0; i < buckets && hl_varint_next(&at, end, &count) && hl_varint_next(&at, end, &bytes); i++) {
             view->stats[row].blocks += count;
             view->stats[row].bytes += bytes;
         }
@@ -356,7 +342,7 @@ int hl_view_sizes(const hl_view *view, uint64_t buckets[HL_SIZE_BUCKETS])
             continue;
         const unsigned char *end = at + sqlite3_column_bytes(blobs, 1);
         uint64_t bucket, count;
-        while (next_varint(&at, end, &bucket) && next_varint(&at, end, &count))
+        while (hl_varint_next(&at, end, &bucket) && hl_varint_next(&at, end, &count))
             if (bucket < HL_SIZE_BUCKETS)
                 buckets[bucket] += count;
     }

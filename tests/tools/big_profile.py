@@ -193,21 +193,31 @@ def unique(stacks):
     return kept
 
 
-def make_blocks(draw, options, stacks, threads):
-    """Stat rows [stack, thread, allocator, allocations, allocated, blob] and their cells [stat, born, lived, blocks, bytes]."""
+def make_blocks(draw, options, stacks, threads, frames):
+    """Stat rows [stack, thread, allocator, allocations, allocated, varints] and their cells [stat, born, lived, blocks, bytes].
+
+    A line allocates through one allocator, as a rule, and blocks of like size; a part of the tree runs on one thread.
+    """
     stats, cells = [], []
+    kinds = [(4, 4, 4, 0, 0, 5, 6, 1, 2, 7)[draw.below(10)] for _ in frames]
+    sizes = [(56, 64, 200, 3000, 60000)[draw.skewed(5)] + 8 * draw.skewed(40) for _ in frames]
+    depth, runs_on = [0] * len(stacks), [0] * len(stacks)
     for stack in range(1, len(stacks)):
+        parent, frame, _ = stacks[stack]
+        depth[stack] = depth[parent] + 1
+        runs_on[stack] = draw.skewed(len(threads)) if depth[stack] < 5 else runs_on[parent]
         if stack > 2 and draw.random() < 0.45:
             continue
-        for _ in range(2 if draw.random() < 0.08 else 1):
-            allocator = (4, 4, 4, 0, 0, 5, 6, 1, 2, 7)[draw.below(10)]
+        for number in range(2 if draw.random() < 0.06 else 1):
+            thread = runs_on[stack] if number == 0 else draw.skewed(len(threads))
+            allocator = 0 if frame is None else kinds[frame] if draw.random() < 0.9 else 4
             stat = len(stats)
-            count, size = 1 + draw.skewed(400), (64, 64, 200, 3000, 60000)[draw.skewed(5)] + draw.below(300)
+            count, size = 1 + draw.skewed(300), 64 if frame is None else sizes[frame]
             churn = count * size
             temporary = []
-            for _ in range(draw.below(4)):
-                part = draw.below(count)
-                temporary += [part // 4, part // 4 * size]
+            for _ in range(draw.below(3)):
+                part = draw.below(count) // 4
+                temporary += [part, part * size]
             if draw.random() < 0.4:
                 for _ in range(1 + draw.skewed(4)):
                     blocks = 1 + draw.skewed(60)
@@ -215,11 +225,11 @@ def make_blocks(draw, options, stacks, threads):
                     lived = 0 if draw.random() < 0.2 else 1 + draw.skewed(options.ticks)
                     if born + lived >= options.ticks:
                         lived = 0
-                    weight = blocks * (16 + draw.skewed(400) + (draw.below(3_000_000) if draw.random() < 0.002 else 0))
+                    weight = blocks * size + (draw.below(60_000_000) if draw.random() < 0.002 else 0)
                     cells.append([stat, born, lived, blocks, weight])
                     count += blocks
                     churn += weight
-            stats.append([stack, draw.skewed(len(threads)), allocator, count, churn, temporary])
+            stats.append([stack, thread, allocator, count, churn, temporary])
     return stats, cells
 
 
@@ -284,7 +294,7 @@ def write(path, options):
         threads.append((base + at + 1, 1, 4711 + at, threads[at][3], 0))
     if options.hostile:
         threads[0] = (*threads[0][:3], HOSTILE[0], 1)
-    stats, cells = make_blocks(draw, options, stacks, threads)
+    stats, cells = make_blocks(draw, options, stacks, threads, frames)
     cells = merge_cells(cells)
     process_of = [threads[thread][1] for _, thread, *_ in stats]
     curves = curve_of(options.ticks, cells, process_of)
