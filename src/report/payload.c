@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,6 +102,13 @@ static int fill(hl_payload_work *w, uint32_t most, hl_pack_mark fixed, hl_out *h
     return error ? error : header->failed || w->pack.failed ? -ENOMEM : 0;
 }
 
+/* Folds at numbers of nodes, each a root of two below the one before, by what they keep: found out when asked for. */
+enum { RUNGS = 48 };
+typedef struct ladder {
+    double weight[RUNGS]; /* below 0: not known yet */
+    uint32_t nodes;       /* at rung 0: all */
+} ladder;
+
 /* What is expected of the size: base + slope * weight of what is kept. From attempts, as soon as there are some. */
 typedef struct guess {
     double base, slope;
@@ -108,6 +116,22 @@ typedef struct guess {
 } guess;
 
 static double weight_of(uint32_t rows, uint32_t nodes) { return ROW_BYTES * (double)rows + NODE_BYTES * (double)nodes; }
+
+static double nodes_at(const ladder *l, int rung) { return (double)l->nodes / pow(2, rung / 2.0); }
+
+static int weigh_rung(hl_payload_work *w, ladder *l, int rung, double *weight)
+{
+    if (l->weight[rung] < 0) {
+        hl_fold fold;
+        int error = hl_fold_plan(&fold, w->model, w->weight, (uint32_t)nodes_at(l, rung));
+        if (error)
+            return error;
+        l->weight[rung] = weight_of(fold.rows, fold.n);
+        hl_fold_release(&fold);
+    }
+    *weight = l->weight[rung];
+    return 0;
+}
 
 /* From two attempts a line; from one, or where the line is none, the old one moved. */
 static void learn(guess *g, double weight, double bytes)
@@ -120,30 +144,32 @@ static void learn(guess *g, double weight, double bytes)
     g->bytes = bytes;
 }
 
-/* The most nodes that should fit. */
-static int choose_most(hl_payload_work *w, const guess *g, uint32_t *most)
+/* The most nodes that should fit, between the two rungs where it must be. */
+static int choose_most(hl_payload_work *w, ladder *l, const guess *g, uint32_t *most)
 {
-    double budget = (double)w->options->most_bytes, room = (0.97 * budget - g->base) / g->slope;
-    if (!g->bytes && room < budget / 4) /* nothing is known yet */
+    double budget = (double)w->options->most_bytes, room = (0.97 * budget - g->base) / g->slope, above, below;
+    if (g->bytes <= 0 && room < budget / 4) /* nothing is known yet */
         room = budget / 4;
-    uint32_t low = 0, high = w->model->stacks.n;
-    *most = high;
-    if (!w->options->most_bytes || weight_of(w->model->stats.n, high) <= room)
+    *most = l->nodes;
+    if (w->options->most_bytes == 0 || weight_of(w->model->stats.n, l->nodes) <= room)
         return 0;
-    while (high - low > 1 + low / 64) {
-        uint32_t middle = low + (high - low) / 2;
-        hl_fold fold;
-        int error = hl_fold_plan(&fold, w->model, w->weight, middle);
+    int fits = RUNGS - 1, not = 0;
+    while (fits - not > 1) {
+        int middle = (fits + not ) / 2;
+        int error = weigh_rung(w, l, middle, &below);
         if (error)
             return error;
-        if (weight_of(fold.rows, fold.n) <= room)
-            low = middle;
+        if (below <= room)
+            fits = middle;
         else
-            high = middle;
-        hl_fold_release(&fold);
+            not = middle;
     }
-    *most = low;
-    return 0;
+    int error = weigh_rung(w, l, not, &above);
+    error = error ? error : weigh_rung(w, l, fits, &below);
+    double part = above > below && room > below ? (room - below) / (above - below) : 0;
+    *most = (uint32_t)(nodes_at(l, fits) + (part < 1 ? part : 1) * (nodes_at(l, not ) - nodes_at(l, fits)));
+    *most = room <= 0 ? 0 : *most;
+    return error;
 }
 
 /* One attempt; `taken` of `all` bytes went in when it is too much. */
@@ -169,40 +195,6 @@ static int attempt(hl_payload_work *w, hl_payload *payload, uint32_t most, hl_pa
     return 0;
 }
 
-/* Attempts until it fits; once more with more nodes where much of the budget is left. -EFBIG: not even without any. */
-static int fit(hl_payload_work *w, hl_payload *payload, hl_pack_mark fixed)
-{
-    double budget = (double)w->options->most_bytes;
-    guess g = {.base = CELL_BYTES * (double)w->rest.cells.n + (double)fixed.bytes / 3, .slope = 1};
-    uint32_t most, fits = 0, too_many = UINT32_MAX;
-    size_t taken = 0, all = 0;
-    for (int i = 0; i < ATTEMPTS; i++) {
-        int error = choose_most(w, &g, &most);
-        if (error)
-            return error;
-        if (most >= too_many) /* never the same again */
-            most = too_many - too_many / 8 - 1;
-        if (i + 1 == ATTEMPTS)
-            most = 0;
-        error = attempt(w, payload, most, fixed, &taken, &all);
-        if (error == -EFBIG && fits) /* it was a try: the one before */
-            return attempt(w, payload, fits, fixed, &taken, &all);
-        if (error == -EFBIG && most == 0)
-            return error;
-        if (error && error != -EFBIG)
-            return error;
-        if (!error && (most >= w->model->stacks.n || fits || (double)payload->bytes > 0.85 * budget))
-            return 0;
-        learn(&g, weight_of(w->fold.rows, w->fold.n),
-              error ? budget * (double)all / (double)taken : (double)payload->bytes);
-        if (error)
-            too_many = most;
-        else
-            fits = most;
-    }
-    return -EFBIG;
-}
-
 /* Ticks of cells twice as long: what is alive at their ends stays exact, and who lived within one has no cell, as ever. */
 static void halve_cells(hl_payload_work *w)
 {
@@ -220,9 +212,63 @@ static void halve_cells(hl_payload_work *w)
     w->cell_tick_ns *= 2;
 }
 
+/* How much of what was tried is cells, which folding makes fewer only when little is left. */
+static double share_of_cells(const hl_payload_work *w, size_t all)
+{
+    size_t bytes = 0;
+    bool in_cells = false;
+    for (uint32_t i = 0; i < w->pack.entries; i++) {
+        const hl_pack_entry *entry = &w->pack.entry[i];
+        in_cells = entry->kind == 't' ? strcmp(entry->name, "cell") == 0 : in_cells;
+        bytes += in_cells ? entry->bytes : 0;
+    }
+    return (double)bytes / (double)(all + 1);
+}
+
+/* Attempts until it fits; once more with more nodes where much of the budget is left. -EFBIG: not even without any. */
+static int fit(hl_payload_work *w, hl_payload *payload, hl_pack_mark fixed)
+{
+    double budget = (double)w->options->most_bytes;
+    guess g = {.base = CELL_BYTES * (double)w->rest.cells.n + (double)fixed.bytes / 3, .slope = 1};
+    ladder l = {.nodes = w->model->stacks.n};
+    for (int i = 0; i < RUNGS; i++)
+        l.weight[i] = -1;
+    uint32_t most, fits = 0, too_many = UINT32_MAX;
+    size_t taken = 0, all = 0;
+    for (int i = 0; i < ATTEMPTS; i++) {
+        int error = choose_most(w, &l, &g, &most);
+        if (error)
+            return error;
+        if (most >= too_many) /* never the same again */
+            most = too_many - too_many / 8 - 1;
+        if (i + 1 == ATTEMPTS)
+            most = 0;
+        error = attempt(w, payload, most, fixed, &taken, &all);
+        if (error == -EFBIG && fits) /* it was a try: the one before */
+            return attempt(w, payload, fits, fixed, &taken, &all);
+        if (error && error != -EFBIG)
+            return error;
+        if (!error && (most >= l.nodes || fits || (double)payload->bytes > 0.85 * budget))
+            return 0;
+        double bytes = error ? budget * (double)all / (double)taken : (double)payload->bytes;
+        learn(&g, weight_of(w->fold.rows, w->fold.n), bytes);
+        if (error && share_of_cells(w, all) * bytes > 0.4 * budget && w->cell_tick_ns < w->model->now_ns) {
+            halve_cells(w);
+            g = (guess){.base = CELL_BYTES * (double)w->rest.cells.n + (double)fixed.bytes / 3, .slope = 1};
+            i = 0;
+        } else if (error && most == 0) {
+            return error;
+        } else if (error) {
+            too_many = most;
+        } else {
+            fits = most;
+        }
+    }
+    return -EFBIG;
+}
+
 static int make(hl_payload_work *w, hl_payload *payload)
 {
-    enum { HALVINGS = 8 };
     const hl_payload_options *o = w->options;
     size_t budget = o->most_bytes;
     w->cell_tick_ns = w->model->cell_tick_ns;
@@ -241,10 +287,6 @@ static int make(hl_payload_work *w, hl_payload *payload)
     fixed = hl_pack_here(&w->pack);
     if (!error)
         error = fit(w, payload, fixed);
-    for (int i = 0; error == -EFBIG && i < HALVINGS && w->cell_tick_ns < w->model->now_ns; i++) {
-        halve_cells(w);
-        error = fit(w, payload, fixed);
-    }
     if (error == -EFBIG && w->sources.n) { /* better the numbers without text than nothing */
         hl_pack_back(&w->pack, ticks);
         error = hl_payload_put_sources(&w->sources, &w->pack, w->model, o, 0);
