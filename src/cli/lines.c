@@ -28,6 +28,7 @@ int hl_cmd_lines(int argc, char **argv)
          .help = "files to show when none is named, 0 for all (default 3)",
          HL_REPORT_SET(rows)},
         HL_OPTION_JSON,
+        HL_OPTIONS_HTML,
         HL_OPTION_COLOUR,
         {0},
     };

@@ -336,8 +336,10 @@ int hl_page_make(const char *path, hl_model *model, const char *view, const char
 
 /* ------------------------------------------------------------------------------------------------------------ commands */
 
+const char hl_page_editor[] = "vscode://file{path}:{line}:{column}";
+
 static const char *const editors[][2] = {
-    {"vscode", "vscode://file{path}:{line}:{column}"},
+    {"vscode", hl_page_editor},
     {"vscodium", "vscodium://file{path}:{line}:{column}"},
     {"cursor", "cursor://file{path}:{line}:{column}"},
     {"zed", "zed://file{path}:{line}:{column}"},
@@ -346,7 +348,7 @@ static const char *const editors[][2] = {
     {"sublime", "subl://open?url=file://{path}&line={line}&column={column}"},
     {"textmate", "txmt://open?url=file://{path}&line={line}&column={column}"},
     {"emacs", "emacs://open?url=file://{path}&line={line}&column={column}"},
-    {"none", NULL},
+    {"none", "none"},
 };
 
 /* A name of the list, or a template of the user's own: another program's scheme, never one that the browser runs. */

@@ -17,6 +17,7 @@ typedef struct hl_page_options {
 } hl_page_options;
 
 enum { HL_PAGE_BUDGET = 8000000 };
+extern const char hl_page_editor[]; /* whose links a report has, when nothing is said */
 
 #define HL_OPTIONS_PAGE_FILE(type, output_field, force_field)                                                          \
     {.name = "output",                                                                                                 \

@@ -121,8 +121,82 @@ static int choose_since(hl_report *r, const char *since, hl_selection *selection
     return -ENOENT;
 }
 
-static int make(hl_report *r, const hl_report_options *o, hl_selection selection, hl_report_writer *writer,
-                const char *path)
+/* ------------------------------------------------------------------------------------------------ the same as a page */
+
+static int check_html(const hl_syntax *syntax, const hl_report_options *o)
+{
+    if (!o->output)
+        return o->force ? hl_options_mistake(syntax, "-f goes with -o") : -1;
+    if (o->json || o->csv)
+        return hl_options_mistake(syntax, "-o writes an HTML report: it does not go with --json or --csv");
+    size_t n = strlen(o->output);
+    bool html = (n > 5 && strcasecmp(o->output + n - 5, ".html") == 0) ||
+                (n > 4 && strcasecmp(o->output + n - 4, ".htm") == 0) || strcmp(o->output, "-") == 0;
+    if (!html)
+        return hl_options_mistake(syntax, "-o %s: the name of an HTML report ends with .html (text goes to stdout)",
+                                  o->output);
+    return -1;
+}
+
+/* Regions have any characters. */
+static void put_encoded(hl_out *out, const char *text)
+{
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
+        hl_outf(out, plain ? "%c" : "%%%02X", c);
+    }
+}
+
+/* The selection in the words of the page's address: "view=table&at=end&process=0". */
+static void put_state(hl_out *out, const hl_report *r, const hl_selection *s, const char *view, uint32_t process)
+{
+    hl_outf(out, "view=%s", view);
+    if (s->moment == HL_AT_END || s->moment == HL_LEAKED)
+        hl_out_put(out, "&at=end");
+    else if (s->moment == HL_ALLOCATED)
+        hl_out_put(out, "&at=allocated");
+    else if (s->moment == HL_TEMPORARY)
+        hl_outf(out, "&at=temporary&within=%llu", (unsigned long long)s->within);
+    else if (s->moment == HL_AT_TIME)
+        hl_outf(out, "&at=range&show=%s&from=%.9f&to=%.9f", s->since_ns ? "born" : "alive", (double)s->since_ns / 1e9,
+                (double)s->time_ns / 1e9);
+    if (process != HL_NO_ROW)
+        hl_outf(out, "&process=%u", process);
+    for (uint32_t i = 0; s->thread && i < r->model->threads.n; i++) {
+        const hl_model_thread *thread = &r->model->threads.row[i];
+        if (thread->base == i && strcmp(thread->name, s->thread) == 0) {
+            hl_outf(out, "&thread=%u", i);
+            break;
+        }
+    }
+    if (s->region) {
+        hl_out_put(out, "&region=");
+        put_encoded(out, s->region);
+    }
+    if (r->leaf)
+        hl_out_put(out, "&leaf=1");
+}
+
+/* The view, which was opened, tells whether what is asked for is there; the page computes its own. */
+static int write_page(hl_report *r, const hl_syntax *syntax, const hl_report_options *o)
+{
+    bool lines = strcmp(syntax->name, "lines") == 0;
+    const char *view = lines ? "source" : syntax->name;
+    hl_page_options page = {.output = o->output, .force = o->force, .budget = HL_PAGE_BUDGET, .editor = hl_page_editor};
+    hl_out state;
+    hl_out_begin(&state, (hl_terminal){.width = 80, .utf8 = true});
+    put_state(&state, r, &r->view.selection, view, r->view.process);
+    hl_out_add(&state, "", 1);
+    int status = state.failed ? complain(r->path, "", -ENOMEM) : hl_page_make(r->path, r->model, view, state.at, &page);
+    hl_out_release(&state);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------------------- all */
+
+static int make(hl_report *r, const hl_syntax *syntax, const hl_report_options *o, hl_selection selection,
+                hl_report_writer *writer, const char *path)
 {
     int error = selection.moment == HL_AT_TIME ? choose_time(r, o->at, &selection) : 0;
     if (!error && o->since)
@@ -134,6 +208,11 @@ static int make(hl_report *r, const hl_report_options *o, hl_selection selection
     if (error) {
         complain(path, r->why, error);
         return error == -ENOENT ? HL_EXIT_USAGE : HL_EXIT_NOT_A_PROFILE; /* asked for what it has not */
+    }
+    if (o->output) {
+        int status = write_page(r, syntax, o);
+        hl_view_release(&r->view);
+        return status;
     }
     error = hl_sources_begin(&r->sources, r->model);
     if (!error)
@@ -163,6 +242,8 @@ int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_
         status = hl_options_mistake(syntax, "%s: one profile at a time", argv[1]);
     if (status < 0 && o.json && o.csv)
         status = hl_options_mistake(syntax, "--json and --csv exclude each other");
+    if (status < 0)
+        status = check_html(syntax, &o);
     if (status < 0 && o.compact && !o.json && writer != hl_report_profiled)
         status = hl_options_mistake(syntax, "--compact goes with --json");
     if (status < 0 && o.python_only && o.native_only)
@@ -198,7 +279,7 @@ int hl_report_command(const hl_syntax *syntax, int argc, char **argv, hl_report_
                               r.why, sizeof r.why);
         if (!error && r.model->running)
             r.model->watched = hl_report_is_recorded(r.model);
-        status = error ? complain(r.path, r.why, error) : make(&r, &o, selection, writer, r.path);
+        status = error ? complain(r.path, r.why, error) : make(&r, syntax, &o, selection, writer, r.path);
         if (error == -ENOENT) /* asked for what it has not */
             status = HL_EXIT_USAGE;
         if (!error)

@@ -7,10 +7,11 @@
 
 #include "../report/report.h"
 #include "cli.h"
+#include "page.h"
 
 typedef struct hl_report_options {
-    bool json, csv, compact, leaf, whole, leaks, allocated, python_only, native_only;
-    const char *at, *since, *thread, *region;
+    bool json, csv, compact, leaf, whole, leaks, allocated, python_only, native_only, force;
+    const char *at, *since, *thread, *region, *output;
     uint64_t temporary; /* HL_NO_TEMPORARY: not asked for */
     uint64_t pid, rows;
     unsigned sort, colour;
@@ -89,6 +90,7 @@ extern const char *const hl_colour_choices[];
     {                                                                                                                  \
         .name = "csv", .kind = HL_OPTION_FLAG, .help = "write CSV", HL_REPORT_SET(csv)                                 \
     }
+#define HL_OPTIONS_HTML HL_OPTIONS_PAGE_FILE(hl_report_options, output, force)
 #define HL_OPTION_COLOUR                                                                                               \
     {                                                                                                                  \
         .name = "color", .kind = HL_OPTION_CHOICE, .value = "WHEN", .choices = hl_colour_choices,                      \

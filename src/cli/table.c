@@ -13,6 +13,7 @@ int hl_cmd_table(int argc, char **argv)
         HL_OPTION_ROWS("rows to show, 0 for all (default 20; 1000 with --json, all with --csv)"),
         HL_OPTION_CSV,
         HL_OPTION_JSON,
+        HL_OPTIONS_HTML,
         {.name = "compact",
          .kind = HL_OPTION_FLAG,
          .help = "with --json: each place in the code once, stacks as lists of their numbers",

@@ -13,6 +13,7 @@ int hl_cmd_timeline(int argc, char **argv)
          HL_REPORT_SET(pid)},
         HL_OPTION_CSV,
         HL_OPTION_JSON,
+        HL_OPTIONS_HTML,
         HL_OPTION_COLOUR,
         {0},
     };

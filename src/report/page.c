@@ -131,7 +131,7 @@ static void put_head(const hl_page *page, hl_out *out)
     hl_out_put(out, "\" data-state=\"");
     put_string(out, page->state ? page->state : "");
     /* Until the script has taken over, and for who has none. */
-    hl_out_put(out, "\">\n<div id=\"app\">\n<pre id=\"heapline-summary\">");
+    hl_out_put(out, "\">\n<div id=\"heapline-app\">\n<pre id=\"heapline-summary\">");
     put_string(out, page->payload->summary);
     hl_out_put(out, "</pre>\n<noscript><p>This report needs JavaScript, of this one file only. In a terminal: heapline "
                     "stats PROFILE</p></noscript>\n</div>\n");

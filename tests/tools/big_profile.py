@@ -113,11 +113,14 @@ def make_frames(draw, options, functions, files):
     """(function, line, end_line, col, end_col, module, caller), and of each function its frames."""
     frames, of_function = [], []
     for function, (_, _, first) in enumerate(functions):
-        mine = []
+        mine, places = [], set()
         for _ in range(2 + draw.below(7)):
             col = 4 * (1 + draw.below(3))
-            mine.append(len(frames))
-            frames.append((function, first + 1 + draw.below(20), None, col, col + 8 + draw.below(40), None, None))
+            place = (first + 1 + draw.below(20), col, col + 8 + draw.below(40))
+            if place not in places:
+                places.add(place)
+                mine.append(len(frames))
+                frames.append((function, place[0], None, place[1], place[2], None, None))
         of_function.append(mine)
     return frames, of_function
 
@@ -128,14 +131,16 @@ def make_natives(draw, functions, files, frames):
     for name in ("libnumcore.so.3", "libarrow.so.2400", "libc.so.6"):
         module = len(files)
         files.append((f"/usr/lib/x86_64-linux-gnu/{name}", "native"))
-        for _ in range(40):
-            functions.append((module, f"{draw.pick(VERBS)}_{draw.pick(NOUNS)}({draw.pick(NOUNS)}*, unsigned long)", 0))
+        for number in range(40):
+            functions.append(
+                (module, f"{draw.pick(VERBS)}_{draw.pick(NOUNS)}_{number}({draw.pick(NOUNS)}*, unsigned long)", 0)
+            )
             line = draw.below(900)
             natives.append(len(frames))
             inlined = draw.below(4) == 0
             frames.append((len(functions) - 1, line, None, None, None, module, len(frames) + 1 if inlined else None))
             if inlined:
-                functions.append((module, f"outer_{draw.pick(VERBS)}", 0))
+                functions.append((module, f"outer_{draw.pick(VERBS)}_{number}", 0))
                 frames.append((len(functions) - 1, line + 5, None, None, None, module, None))
     return natives
 

@@ -1,1 +1,1 @@
-document.getElementById("app").textContent="placeholder";
+document.getElementById("heapline-app").textContent="placeholder";
