@@ -38,7 +38,7 @@ int hl_cmd_lines(int argc, char **argv);
 int hl_cmd_profiled(int argc, char **argv);
 int hl_cmd_timeline(int argc, char **argv);
 int hl_cmd_processes(int argc, char **argv);
-int hl_cmd_report(int argc, char **argv); /* page.c */
+int hl_cmd_report(int argc, char **argv); /* html.c */
 int hl_cmd_flamegraph(int argc, char **argv);
 
 /* Outcomes of profiles, and profiles of profiles: check.c, diff.c, merge.c. */

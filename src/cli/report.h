@@ -7,7 +7,7 @@
 
 #include "../report/report.h"
 #include "cli.h"
-#include "page.h"
+#include "html.h"
 
 typedef struct hl_report_options {
     bool json, csv, compact, leaf, whole, leaks, allocated, python_only, native_only, force;

@@ -4,10 +4,9 @@
 #ifndef HL_REPORT_PAYLOAD_PARTS_H
 #define HL_REPORT_PAYLOAD_PARTS_H
 
+#include "batch.h"
 #include "pack.h"
 #include "payload.h"
-
-enum { HL_TEMPORARY_BUCKETS = 12 };
 
 /* ------------------------------------------------------------------------------- what the model does not hold (load) */
 

@@ -1,10 +1,11 @@
 /*
- * fuzz_reports.c - every report, check, diff and merge of a sound SQLite profile whose rows hold anything: it is written or refused, nothing else.
+ * fuzz_reports.c - every report, page, check, diff and merge of a sound SQLite profile whose rows hold anything: it is written or refused, nothing else.
  *
  * The input is a list of changes, four bytes each: which column of which row of which table, and which value of a list of
  * awkward ones. Damaged files are fuzz_profile's part.
  */
 #include "gate.h"
+#include "page.h"
 #include "profile.h"
 #include "profiled.h"
 #include "report.h"
@@ -104,6 +105,13 @@ static const char *const columns[][2] = {
     {"cell_row", "lived"},
     {"cell_row", "bytes"},
     {"note", "text"},
+    {"mark", "name"},
+    {"frame", "col"},
+    {"frame", "module"},
+    {"frame", "caller"},
+    {"stat", "largest"},
+    {"stat", "live_blocks"},
+    {"cell_row", "stat"},
     {"stack", "id"},
     {"process", "id"},
     {"stat", "id"},
@@ -187,6 +195,53 @@ static void run_reports(sqlite3 *database, uint8_t choice)
         hl_view_release(&r.view);
     }
     hl_model_release(r.model);
+}
+
+/* As an HTML report beside itself, whole and with what is light folded. */
+static void run_page(sqlite3 *database, uint8_t choice)
+{
+    static const hl_bundle bundle = {.script = {"1", 1}, .style = {"", 0}, .notices = {"", 0}};
+    hl_model *model = NULL;
+    hl_payload payloads[2] = {{0}, {0}};
+    uint32_t *partner = NULL;
+    char why[256];
+    if (hl_model_load(&model, database, HL_FRAMES_ALL, why, sizeof why) != 0)
+        return;
+    int error = hl_payload_make(&payloads[0], model, &(hl_payload_options){.path = "fuzz", .private_source = true}, why,
+                                sizeof why);
+    if (!error)
+        error = hl_frames_match(model, model, &partner);
+    if (!error) {
+        hl_frame_match match = {payloads[0].frames, payloads[0].frame_count, partner};
+        hl_payload_options options = {.path = "fuzz", .most_bytes = 2000 + (size_t)choice * 32, .match = &match};
+        for (uint32_t i = 0; i < match.old_count; i++) /* each line is itself */
+            if (partner[match.old_rows[i]] == HL_NO_ROW)
+                abort();
+        error = hl_payload_make(&payloads[1], model, &options, why, sizeof why);
+        if (!error && payloads[1].bytes > options.most_bytes)
+            abort();
+    }
+    if (!error) {
+        hl_page page = {.bundle = &bundle, .payload = &payloads[1], .old = &payloads[0], .view = "flame"};
+        uint64_t bytes;
+        int fd = memfd_create("heapline-fuzz", MFD_CLOEXEC);
+        if (hl_page_write(&page, fd, &bytes) != 0)
+            abort();
+        char *text = calloc(bytes + 1, 1);
+        if (!text || pread(fd, text, bytes, 0) != (ssize_t)bytes)
+            abort();
+        size_t scripts = 0;
+        for (char *at = text; (at = strstr(at, "<script")); at++)
+            scripts++;
+        if (scripts != 3 || memchr(text, '\033', bytes))
+            abort();
+        free(text);
+        close(fd);
+    }
+    free(partner);
+    hl_payload_release(&payloads[0]);
+    hl_payload_release(&payloads[1]);
+    hl_model_release(model);
 }
 
 /* Both as a check and as a diff with itself, in which nothing may have changed. */
@@ -290,6 +345,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     run_reports(database, data[0]);
     run_gates(database, data[0]);
+    if (data[0] % 4 == 1)
+        run_page(database, data[0]);
     if (data[0] % 4 == 0) /* it takes longer than all reports */
         run_merge(database, data[0]);
     sqlite3_close(database);

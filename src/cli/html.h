@@ -1,11 +1,11 @@
 /*
- * page.h (cli) - writing HTML reports: the file, its budget, what is told about it, opening it.
+ * html.h - writing HTML reports: the file, its budget, what is told about it, opening it.
  */
-#ifndef HL_CLI_PAGE_H
-#define HL_CLI_PAGE_H
+#ifndef HL_CLI_HTML_H
+#define HL_CLI_HTML_H
 
-#include "../report/page.h"
 #include "cli.h"
+#include "page.h"
 
 typedef struct hl_page_options {
     const char *output; /* null: beside the profile; "-": stdout */

@@ -1,5 +1,5 @@
-/* See page.h. `heapline report` and `heapline flamegraph`: docs/heapline-report.md. */
-#include "page.h"
+/* See html.h. `heapline report` and `heapline flamegraph`: docs/heapline-report.md. */
+#include "html.h"
 
 #include "number.h"
 #include "output.h"
