@@ -20,6 +20,7 @@ int hl_cmd_profiled(int argc, char **argv)
          HL_REPORT_SET(compact)},
         HL_OPTION_JSON,
         HL_OPTION_CSV,
+        HL_OPTIONS_HTML,
         HL_OPTION_COLOUR,
         {0},
     };

@@ -181,8 +181,9 @@ static void put_state(hl_out *out, const hl_report *r, const hl_selection *s, co
 /* The view, which was opened, tells whether what is asked for is there; the page computes its own. */
 static int write_page(hl_report *r, const hl_syntax *syntax, const hl_report_options *o)
 {
-    bool lines = strcmp(syntax->name, "lines") == 0;
-    const char *view = lines ? "source" : syntax->name;
+    const char *view = strcmp(syntax->name, "lines") == 0      ? "source"
+                       : strcmp(syntax->name, "profiled") == 0 ? "lines"
+                                                               : syntax->name;
     hl_page_options page = {.output = o->output, .force = o->force, .budget = HL_PAGE_BUDGET, .editor = hl_page_editor};
     hl_out state;
     hl_out_begin(&state, (hl_terminal){.width = 80, .utf8 = true});

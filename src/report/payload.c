@@ -276,6 +276,8 @@ static int make(hl_payload_work *w, hl_payload *payload)
     if (!error)
         error = hl_rest_load(&w->rest, w->model, w->why, w->why_bytes);
     if (!error)
+        error = hl_payload_load_lines(w);
+    if (!error)
         w->weight = hl_fold_weigh(w->model, &w->rest);
     if (!error && !w->weight)
         error = -ENOMEM;
@@ -336,6 +338,7 @@ int hl_payload_make(hl_payload *payload, hl_model *model, const hl_payload_optio
     free(w.site);
     free(w.function);
     free(w.file);
+    hl_payload_release_lines(&w);
     hl_payload_sources_release(&w.sources);
     hl_fold_release(&w.fold);
     hl_rest_release(&w.rest);

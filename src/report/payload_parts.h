@@ -82,6 +82,18 @@ int hl_payload_put_sources(hl_payload_sources *sources, hl_pack *pack, hl_model 
                            const hl_payload_options *options, size_t most_bytes);
 void hl_payload_sources_release(hl_payload_sources *sources);
 
+typedef struct hl_line_function {
+    int64_t id;
+    uint32_t process, file; /* rows of the model; file: HL_NO_ROW */
+    char *name;
+    uint64_t first_line, last_line;
+} hl_line_function;
+
+typedef struct hl_line_row {
+    uint32_t function; /* of the payload's table */
+    uint64_t line, number[8];
+} hl_line_row;
+
 typedef struct hl_payload_work {
     hl_model *model;
     const hl_payload_options *options;
@@ -89,6 +101,10 @@ typedef struct hl_payload_work {
     hl_rest rest;
     hl_payload_names names;
     hl_payload_sources sources;
+    struct {
+        HL_ARRAY(hl_line_function) functions;
+        HL_ARRAY(hl_line_row) lines;
+    } lines; /* profiled line by line */
     float *weight;
     hl_fold fold;
     uint32_t *frame, *site, *function, *file; /* by row of the model: of the payload; HL_NO_ROW: not in it */
@@ -101,6 +117,12 @@ typedef struct hl_payload_work {
 
 /* Ticks, coarser where there are too many: fixed, whatever is folded. 0 or an error with words. */
 int hl_payload_put_ticks(hl_payload_work *work, uint32_t most_rows);
+
+/* Functions profiled line by line: loaded once; their files are marked as used; their tables. payload_lines.c */
+int hl_payload_load_lines(hl_payload_work *work);
+void hl_payload_use_lines(hl_payload_work *work);
+void hl_payload_put_lines(hl_payload_work *work);
+void hl_payload_release_lines(hl_payload_work *work);
 
 /* All tables that depend on the fold. 0 or -ENOMEM. */
 int hl_payload_put_tables(hl_payload_work *work);

@@ -155,6 +155,7 @@ static int number_rows(hl_payload_work *w)
     }
     for (uint32_t i = 0; i < w->sources.n; i++) /* text that is there has its file */
         w->file[w->sources.file[i]] = 0;
+    hl_payload_use_lines(w);
     w->frames = number_used(w->frame, m->frames.n);
     w->sites = number_used(w->site, m->sites.n);
     w->functions = number_used(w->function, m->functions.n);
@@ -423,6 +424,7 @@ int hl_payload_put_tables(hl_payload_work *w)
         memset(w->names.slot, 0, w->names.slots * sizeof *w->names.slot);
     hl_payload_name(&w->names, "");
     put_code(w);
+    hl_payload_put_lines(w);
     put_strings(&w->pack, &w->names);
     put_stacks(w);
     put_stats(w);

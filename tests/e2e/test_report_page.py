@@ -266,6 +266,27 @@ def test_meta_is_that_of_the_profile(heapline, profile):
     assert [a["name"] for a in profile.sql("SELECT name FROM allocator ORDER BY id")] == meta["allocators"][:-1]
 
 
+def test_lines_of_profiled_functions_are_there(heapline):
+    program = heapline.folder / "app.py"
+    program.write_text(
+        "def work(n):\n    keep = [bytearray(n) for _ in range(9)]\n    del keep[1:]\n    return keep\n\nfor i in range(3):\n    work(10_000)\n"
+    )
+    recorded = heapline.run(program, options=["--lines", "app:work"])
+    page = payload.read(report(heapline, recorded.path))["data"]
+    functions, lines = page.table["line_function"], page.table["line_profile"]
+    names = ("line", "hits", "allocated", "freed", "allocations", "highest", "temporary", "largest", "rss")
+    rows = recorded.sql(f"SELECT function, {', '.join(names)} FROM line_profile ORDER BY function, line")
+    ids = ids_of(recorded, "line_function")
+    assert (
+        [tuple(row) for row in rows]
+        == list(zip([ids[f] for f in lines["function"]], *(lines[name] for name in names), strict=True))
+        != []
+    )
+    assert [page.strings[name] for name in functions["name"]] == ["work"]
+    assert page.strings[page.table["file"]["path"][functions["file"][0]]].endswith("app.py")
+    assert (functions["process"], functions["first_line"], functions["last_line"]) == ([0], [1], [4])
+
+
 def check_totals(page, profile):
     stats, totals = profile.stats(), page.meta["totals"]
     for name in totals:
@@ -754,6 +775,7 @@ def test_a_comparison_keeps_the_budget(heapline):
         (["table", "--at", "0.5s"], "table", "view=table&at=range&show=alive&from=0.000000000&to=0.500000000"),
         (["timeline"], "timeline", "view=timeline"),
         (["lines"], "source", "view=source"),
+        (["profiled"], "lines", "view=lines"),
     ],
 )
 def test_other_commands_open_the_page_at_their_view(heapline, words, view, state):
