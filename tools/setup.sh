@@ -27,22 +27,28 @@ missing=()
 for package in "${packages[@]}"; do
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
 done
-[ ${#missing[@]} = 0 ] && exit 0
+# The page of heapline report is made by npm, and what is missing without it is only that. In some systems it is in nodejs.
+page=()
+command -v npm >/dev/null || page=(nodejs npm)
+[ ${#missing[@]} = 0 ] && [ ${#page[@]} = 0 ] && exit 0
 
 if [ "$(id -u)" = 0 ]; then
     become=()
 elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
     become=(sudo -n)
+elif [ ${#missing[@]} = 0 ]; then
+    say "heapline report will be without its page: sudo apt-get install ${page[*]}"
+    exit 0
 else
-    say "these packages are missing: sudo apt-get install ${missing[*]}"
+    say "these packages are missing: sudo apt-get install ${missing[*]} ${page[*]}"
     exit 1
 fi
 
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 install() { "${become[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@" >"$log" 2>&1; }
-say "installing ${missing[*]}"
-if ! install "${missing[@]}"; then
+[ ${#missing[@]} = 0 ] || say "installing ${missing[*]}"
+if [ ${#missing[@]} != 0 ] && ! install "${missing[@]}"; then
     "${become[@]}" apt-get update >"$log" 2>&1 || true
     # The first is a part of clang itself in older suites; the others are not there for every processor or suite.
     known=()
@@ -51,4 +57,9 @@ if ! install "${missing[@]}"; then
         if apt-cache show "$package" >/dev/null 2>&1; then known+=("$package"); fi
     done
     [ ${#known[@]} = 0 ] || install "${known[@]}" || { tail -15 "$log" >&2; say "apt-get could not install ${known[*]}"; exit 1; }
+fi
+if [ ${#page[@]} != 0 ]; then
+    say "installing ${page[*]}"
+    install "${page[@]}" || { "${become[@]}" apt-get update >"$log" 2>&1 && install "${page[@]}"; } ||
+        say "npm cannot be installed here: heapline report will be without its page"
 fi

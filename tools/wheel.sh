@@ -93,7 +93,7 @@ make_wheel() { # PROCESSOR
     CC=$(compiler "$processor") PATH=$work/venv/bin:$PATH _PYTHON_HOST_PLATFORM=linux-$processor \
         "$work/venv/bin/python" -m pip wheel -q --disable-pip-version-check --no-deps --no-build-isolation -w "$out" \
         -C build-dir="$work/build-$processor" -C cmake.define.HEAPLINE_VENDOR="${HEAPLINE_VENDOR:-$work/vendor}" \
-        -C cmake.define.CMAKE_AR="$work/ar" -C cmake.define.CMAKE_RANLIB=/bin/true \
+        -C cmake.define.HEAPLINE_VIEWER=ON -C cmake.define.CMAKE_AR="$work/ar" -C cmake.define.CMAKE_RANLIB=/bin/true \
         -C cmake.define.CMAKE_SYSTEM_NAME=Linux -C cmake.define.CMAKE_SYSTEM_PROCESSOR="$processor" .
     python3 tools/wheel_check.py --glibc $GLIBC --processor "$processor" "$out"/*.whl
     platform=$(printf ".%s_$processor" "${TAGS[@]}")

@@ -6,8 +6,8 @@
 
 #include "out.h"
 
-/* Length of the well-formed character at `at`; 0 if there is none. `bytes` is at least 1. */
-unsigned hl_utf8_character(const char *at, size_t bytes);
+/* Length of the well-formed character that `text` begins with; 0 if there is none. `bytes` is at least 1. */
+unsigned hl_utf8_character(const char *text, size_t bytes);
 
 /* Adds the text with U+FFFD for each byte that belongs to no character. */
 void hl_out_utf8(hl_out *out, const char *text, size_t bytes);

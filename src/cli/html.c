@@ -313,6 +313,7 @@ static int make_file(making *m, hl_model *model)
         status = *m->output ? write_file(m) : write_stdout(m);
     if (status == HL_EXIT_OK)
         tell(m);
+    m->page.payload = m->page.old = NULL;
     hl_payload_release(&new);
     hl_payload_release(&old);
     return status;

@@ -208,7 +208,7 @@ static int fold_stats(const hl_model *m, hl_fold *fold)
 {
     uint32_t n = m->stats.n;
     uint32_t *begin = calloc((size_t)fold->n + 1, sizeof *begin);
-    key *keys = malloc(((size_t)n + 1) * sizeof *keys);
+    key *keys = calloc((size_t)n + 1, sizeof *keys);
     int error = begin && keys ? 0 : -ENOMEM;
     for (uint32_t i = 0; i < n && !error; i++)
         begin[fold->moved[m->stats.row[i].stack] + 1]++;

@@ -78,7 +78,7 @@ typedef struct hl_payload_sources {
 } hl_payload_sources;
 
 /* Which files' text is embedded, at most `most_bytes` compressed; puts table source into the pack. payload_source.c */
-int hl_payload_put_sources(hl_payload_sources *sources, hl_pack *pack, hl_model *model,
+int hl_payload_put_sources(hl_payload_sources *chosen, hl_pack *pack, hl_model *model,
                            const hl_payload_options *options, size_t most_bytes);
 void hl_payload_sources_release(hl_payload_sources *sources);
 

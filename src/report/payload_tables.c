@@ -352,7 +352,7 @@ static int by_time(const void *a, const void *b)
 static hl_payload_cell *fold_cells(const hl_rest *rest, const hl_fold *fold, uint32_t *n)
 {
     uint32_t *begin = calloc((size_t)fold->rows + 1, sizeof *begin);
-    hl_payload_cell *cells = malloc(((size_t)rest->cells.n + 1) * sizeof *cells);
+    hl_payload_cell *cells = calloc((size_t)rest->cells.n + 1, sizeof *cells);
     *n = 0;
     if (!begin || !cells) {
         free(begin);

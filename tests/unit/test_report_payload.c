@@ -149,7 +149,7 @@ static void columns_come_back(void **state)
 {
     (void)state;
     enum { ROWS = 300 };
-    uint64_t expected[ROWS];
+    uint64_t expected[ROWS] = {0};
     bool kinds[256] = {false};
     hl_pack pack = {0};
     for (int round = 0; round < 400; round++) {
@@ -324,7 +324,7 @@ static void check_fold(const forest *f, const float *weight, uint32_t most)
             assert_true(weight[i] <= fold.share_most);
         }
     }
-    uint64_t *was = malloc(m->stacks.n * sizeof *was), *is = malloc(m->stacks.n * sizeof *is);
+    uint64_t *was = calloc((size_t)m->stacks.n + 1, sizeof *was), *is = calloc((size_t)m->stacks.n + 1, sizeof *is);
     assert_true(was && is);
     for (size_t figure = 0; figure < sizeof figures / sizeof *figures; figure++) {
         for (uint32_t process = 0; process < 2; process++) {
