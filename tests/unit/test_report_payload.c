@@ -137,7 +137,7 @@ static void check_column(const hl_pack *pack, const hl_pack_entry *entry, const 
         if (entry->kind == 'd')
             before = value = from_zigzag(before, value);
         assert_true(count > 0 && count <= rows - i);
-        for (; count > 0; count--, i++) {
+        for (; count > 0 && i < rows; count--, i++) {
             uint64_t is = entry->null ? (value ? value - 1 : HL_PACK_NULL) : value;
             assert_int_equal(is, expected[i]);
         }
