@@ -32,9 +32,29 @@ static int heavier(const void *a, const void *b)
     return x->file < y->file ? -1 : x->file > y->file;
 }
 
+/* Not loaded objects, whose names may look like a user's file (/usr/bin/python3). */
+static void mark_objects(const hl_model *m, bool *object)
+{
+    for (uint32_t i = 0; i < m->frames.n; i++)
+        if (m->frames.row[i].module != HL_NO_ROW)
+            object[m->frames.row[i].module] = true;
+}
+
 static bool is_source(const hl_model_file *file)
 {
     return file->origin != HL_ORIGIN_NATIVE && *file->path && *file->path != '<' && *file->path != '[';
+}
+
+/* A profile may come from anywhere and name any file of this machine: only what is called source is read from the disk. */
+static bool is_called_source(const char *path)
+{
+    static const char *const ends[] = {".py", ".pyw", ".pyx", ".pxd", ".c", ".cc",  ".cpp", ".cxx",
+                                       ".h",  ".hh",  ".hpp", ".rs",  ".f", ".f90", ".go",  ".ipynb"};
+    const char *name = strrchr(path, '/'), *dot = strrchr(name ? name : path, '.');
+    for (size_t i = 0; dot && i < sizeof ends / sizeof *ends; i++)
+        if (strcmp(dot, ends[i]) == 0)
+            return true;
+    return false;
 }
 
 typedef struct sums {
@@ -46,8 +66,10 @@ static candidate *list_candidates(const hl_model *m, uint32_t *n)
 {
     sums *sum = calloc((size_t)m->files.n + 1, sizeof *sum), all = {0};
     candidate *list = malloc(((size_t)m->files.n + 1) * sizeof *list);
+    bool *object = calloc((size_t)m->files.n + 1, sizeof *object);
     *n = 0;
-    if (!sum || !list) {
+    if (!sum || !list || !object) {
+        free(object);
         free(sum);
         free(list);
         return NULL;
@@ -62,14 +84,16 @@ static candidate *list_candidates(const hl_model *m, uint32_t *n)
             of[s]->live += stat->live;
         }
     }
+    mark_objects(m, object);
     for (uint32_t i = 0; i < m->files.n; i++) {
         bool user = m->files.row[i].origin == HL_ORIGIN_USER;
         bool heavy =
             sum[i].allocated > all.allocated / 100 || sum[i].peak > all.peak / 100 || sum[i].live > all.live / 100;
-        if (is_source(&m->files.row[i]) && (user || heavy))
+        if (is_source(&m->files.row[i]) && !object[i] && (user || heavy))
             list[(*n)++] =
                 (candidate){i, user, sum[i].peak > sum[i].live ? sum[i].peak : sum[i].live, sum[i].allocated};
     }
+    free(object);
     free(sum);
     qsort(list, *n, sizeof *list, heavier);
     return list;
@@ -99,13 +123,6 @@ static size_t packed_bytes(const char *text, size_t bytes)
     return packed;
 }
 
-static size_t text_bytes(const hl_source *source)
-{
-    size_t end = source->n ? source->begin[source->n] : 0;
-    /* begin[n] is one behind the text where its last line has no end */
-    return end && source->text[end - 1] == '\n' ? end : end ? end - 1 : 0;
-}
-
 /* Whoever records with --no-source wants none to go around. */
 static bool is_recorded_without(const hl_model *m)
 {
@@ -124,8 +141,10 @@ static int choose(hl_payload_sources *chosen, hl_sources *sources, const candida
             chosen->private ++;
             continue;
         }
+        if (!m->files.row[file].embedded && !is_called_source(m->files.row[file].path))
+            continue;
         const hl_source *source = hl_source_of(sources, file);
-        size_t bytes = text_bytes(source);
+        size_t bytes = source->bytes;
         if (!bytes || memchr(source->text, 0, bytes))
             continue;
         size_t packed = packed_bytes(source->text, bytes);
@@ -147,7 +166,7 @@ static int put_texts(const hl_payload_sources *chosen, hl_sources *sources, hl_p
     if (hl_pack_table(pack, "source", chosen->n)) {
         for (uint32_t i = 0; i < chosen->n; i++) {
             const hl_source *source = hl_source_of(sources, chosen->file[i]);
-            pack->value[i] = text_bytes(source);
+            pack->value[i] = source->bytes;
             hl_out_add(&all, source->text, pack->value[i]);
         }
         hl_pack_column(pack, "length");

@@ -90,6 +90,7 @@ static void split(hl_source *source, size_t bytes)
     source->begin = malloc(((size_t)lines + 1) * sizeof *source->begin);
     if (!source->begin)
         return;
+    source->bytes = bytes;
     source->begin[0] = 0;
     for (size_t i = 0; i < bytes; i++)
         if (source->text[i] == '\n')

@@ -11,6 +11,7 @@ typedef struct hl_source {
     char *text;      /* UTF-8, or what the file holds */
     uint32_t *begin; /* offsets of lines; begin[n] is behind the last */
     uint32_t n;      /* lines; 0: no text */
+    size_t bytes;    /* of the text */
     bool tried;
     const char *why; /* when there is no text: "changed since the recording" ..; static */
 } hl_source;

@@ -388,6 +388,26 @@ def test_source_text_is_that_of_the_profile(heapline):
     assert without.sources == [] and not any(without.column("file", "source"))
 
 
+@pytest.mark.parametrize("text", [b"x = 1", b"x = 1\n", b"\n", b"a\r\nb", b"a\n\n", b"\xff\xfe"])
+def test_source_text_is_kept_as_it_was(heapline, text):
+    path = handmade.write(heapline.folder / "p.heapline", source=text)
+    assert payload.read(report(heapline, path))["data"].sources == [text]
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [("module.py", True), ("fast.c", True), ("passwords.txt", False), ("id_rsa", False), (".py", True)],
+)
+def test_only_source_is_read_from_the_disk(heapline, name, there):
+    file = heapline.folder / name
+    file.write_text("text of it\n")
+    os.utime(file, (1, 1))
+    path = handmade.write(
+        heapline.folder / "p.heapline", names={"app.py": str(file)}, source=None, meta={"start_unix_ns": 10**18}
+    )
+    assert payload.read(report(heapline, path))["data"].sources == ([b"text of it\n"] if there else [])
+
+
 def test_private_source_is_left_out_and_said(heapline):
     program = heapline.folder / "secret.py"
     program.write_text("keep = [bytearray(1000) for _ in range(100)]\n")
