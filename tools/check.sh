@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # check.sh: all that `make test` runs, one stage after the other: lint, the C tests, again under ASan and UBSan, again under
-# TSan, the fuzzers, then pytest on every CPython found, whose summary ends the output. A failing stage does not stop the
-# others; the exit status tells. Output of the stages goes to build/log, and of a failing one to the terminal too.
+# TSan, the fuzzers, the report's page in Node.js and in Chromium, then pytest on every CPython found, whose summary ends the
+# output. A failing stage does not stop the others; the exit status tells. Output of the stages goes to build/log, and of a
+# failing one to the terminal too.
 #
 # FUZZ_SECONDS (60) for each fuzz target; PYTEST_ARGUMENTS go to pytest (for example "--long" or "-k threads").
 set -uo pipefail
@@ -36,6 +37,17 @@ fuzz_one() { # PROGRAM
         -artifact_prefix="build/fuzz-findings/$name-" "$corpus" $(ls -d "tests/fuzz/corpus/${name#fuzz_}" 2>/dev/null)
 }
 
+page_checks() { # types, style and tests of viewer/
+    (cd viewer && npm run check)
+}
+
+page_in_chromium() { # a made-up page, hostile, and one of the program that `make demo` records
+    local folder=build/page
+    mkdir -p "$folder" && build/release/heapline run -q -f -o "$folder/stations.heapline" --lines __main__:smooth --python build/venv/bin/python \
+        examples/stations.py && build/release/heapline report -f -o "$folder/stations.html" "$folder/stations.heapline" &&
+        node viewer/browser/run.mjs "$folder/stations.html"
+}
+
 stage "lint" env LINT_ALL=1 tools/lint.sh
 stage "C tests" c_tests release
 stage "C tests, ASan and UBSan" c_tests asan
@@ -46,6 +58,16 @@ if ls tests/fuzz/fuzz_*.c >/dev/null 2>&1; then
         name=$(basename "$source" .c)
         stage "$name" fuzz_one "build/fuzz/$name"
     done
+fi
+if [ "$(node -p 'process.versions.node.split(".")[0] >= 20' 2>/dev/null)" != true ] || ! [ -d viewer/node_modules ]; then
+    printf '%-24s skipped: no Node.js 20 with npm\n' "page of the report"
+else
+    stage "page of the report" page_checks
+    if [ -x "${CHROMIUM:-/usr/bin/chromium}" ]; then
+        stage "page in Chromium" page_in_chromium
+    else
+        printf '%-24s skipped: no Chromium\n' "page in Chromium"
+    fi
 fi
 [ ${#failed[@]} = 0 ] || printf '\nfailed so far: %s\n' "$(IFS=,; echo "${failed[*]}")"
 

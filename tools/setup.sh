@@ -8,7 +8,7 @@ packages=(gcc libc6-dev make cmake ninja-build libsqlite3-dev zlib1g-dev libdw-d
 commands=(gcc cmake ninja python3)
 if [ "${1:-}" = test ]; then
     packages+=(clang clang-tidy libclang-rt-dev g++ binutils dwz debuginfod util-linux procps musl-tools libc6-dev-i386
-        heaptrack zstd libjemalloc-dev libgoogle-perftools-dev libmimalloc-dev)
+        heaptrack zstd libjemalloc-dev libgoogle-perftools-dev libmimalloc-dev chromium)
     commands+=(clang clang-tidy readelf unshare)
 fi
 
