@@ -42,6 +42,7 @@ class _Registry:
         self.recording: Recording | None = None  # that a decorator has begun
         self.pid = 0
         self.warned = False
+        self.preloaded: bool | None = None  # not asked yet
 
 
 _registry = _Registry()
@@ -52,7 +53,14 @@ def _on() -> str:
 
 
 def _is_preloaded() -> bool:
-    return "HEAPLINE_SESSION" in os.environ or "libheapline" in os.environ.get("LD_PRELOAD", "")
+    """Under heapline run, which has taken its variables out of os.environ; asked without loading ctypes."""
+    if _registry.preloaded is None:
+        try:
+            with open("/proc/self/maps", "rb") as maps:
+                _registry.preloaded = b"libheapline" in maps.read()
+        except OSError:
+            _registry.preloaded = True  # who knows: then the library is loaded for it
+    return _registry.preloaded
 
 
 def add(code: CodeType, name: str, flags: int) -> None:
