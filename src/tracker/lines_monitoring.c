@@ -3,7 +3,9 @@
  *
  * LINE, PY_RETURN, PY_YIELD and PY_RESUME are asked for of the profiled code objects only; PY_UNWIND and PY_THROW exist for the
  * whole interpreter only, and are left at once where the thread is in no line. PY_START is not needed: a call is entered with
- * its first line.
+ * its first line. But since 3.13 there is no LINE for an instruction that follows one of its own line, and the one that begins a
+ * call is of the line of the head; unless that one has an event, too. So functions that start in their head (`def f(): return x`)
+ * have PY_START asked for, which does nothing.
  *
  * Callbacks are built-in functions made here (PyCFunction_NewEx). They call nothing of Python's and raise nothing. What asking
  * for events allocates is ours, and is not recorded.
@@ -23,11 +25,17 @@ static struct {
     void *monitoring;                                                      /* sys.monitoring; a reference is kept */
     void *tool;                                                            /* our number, an int */
     void *use, *unuse, *register_callback, *set_events, *set_local_events; /* its functions */
-    long sets[3];                                                          /* of events, by EVENTS.set */
+    void *restart;
+    long sets[3];           /* of events, by EVENTS.set */
     void *disable;          /* sys.monitoring.DISABLE; a reference is kept */
     void *(*globals)(void); /* PyEval_GetGlobals: borrowed */
     uint16_t digit;         /* where an int below 2 ** 30 has its value */
 } monitoring;
+
+enum { NO_LINE_IN_HEAD_SINCE = 0x30d };
+
+/* The code object of which this thread is being told that it starts. */
+static __thread const void *starting __attribute__((tls_model("initial-exec")));
 
 /* A line number or an offset: both are below 2 ** 30, and an int of this size is one digit. */
 static HL_ALWAYS uint32_t value_of(void *integer) { return HL_AT(uint32_t, integer, monitoring.digit); }
@@ -82,10 +90,22 @@ static void *on_resume(void *self, void *const *arguments, intptr_t count)
     return hl_py_api.none;
 }
 
-/* Told once of each code object. */
+/* Without an event of the instruction that begins a call, its first line has none. */
+static bool needs_start(const hl_line_code *c)
+{
+    return c && c->starts_in_head && hl_python.version >= NO_LINE_IN_HEAD_SINCE;
+}
+
+/* Told once of each code object, while functions are looked for; and of each call of those that need it. */
 static void *on_start(void *self, void *const *arguments, intptr_t count)
 {
+    if (needs_start(hl_line_code_find(arguments[0])))
+        return hl_py_api.none;
+    starting = arguments[0];
     hl_lines_seen(arguments[0], monitoring.globals());
+    starting = NULL;
+    if (needs_start(hl_line_code_find(arguments[0])))
+        return hl_py_api.none;
     hl_py_api.increase(monitoring.disable);
     return monitoring.disable;
 }
@@ -143,11 +163,12 @@ static bool find_functions(void)
     monitoring.register_callback = hl_py_api.attribute(m, "register_callback");
     monitoring.set_events = hl_py_api.attribute(m, "set_events");
     monitoring.set_local_events = hl_py_api.attribute(m, "set_local_events");
+    monitoring.restart = hl_py_api.attribute(m, "restart_events");
     monitoring.disable = hl_py_api.attribute(m, "DISABLE");
     *(void **)&monitoring.globals = dlsym(RTLD_DEFAULT, "PyEval_GetGlobals");
     monitoring.digit = hl_python.layout->bytes_size + 8;
     return monitoring.use && monitoring.unuse && monitoring.register_callback && monitoring.set_events &&
-           monitoring.set_local_events && monitoring.disable && monitoring.globals;
+           monitoring.set_local_events && monitoring.restart && monitoring.disable && monitoring.globals;
 }
 
 /* PROFILER_ID, else one that nobody knows by a name, else one that is free. */
@@ -220,7 +241,15 @@ int hl_lines_monitoring_start(void)
 int hl_lines_monitoring_watch(hl_line_code *c, bool on)
 {
     hl_wire_writer *w = hl_lines_hide();
-    bool good = watch(c->code, on ? monitoring.sets[LOCAL] : 0);
+    bool needs = needs_start(c);
+    bool good = watch(c->code, on ? monitoring.sets[LOCAL] | (needs ? monitoring.sets[FINDING] : 0) : 0);
+    if (good && on && needs && hl_lines.finding && c->code != starting) {
+        /* It may have run before, when it was of no interest and its PY_START was disabled. */
+        void *result = hl_py_api.call(monitoring.restart, NULL);
+        if (result)
+            hl_py_api.decrease(result);
+        good = result != NULL;
+    }
     int error = good ? 0 : fail("sys.monitoring refuses events of a code object");
     hl_lines_show(w);
     return error;

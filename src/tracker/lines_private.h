@@ -34,6 +34,7 @@ typedef struct hl_line_code {
     uint32_t first_line, lines; /* 0 lines: not looked at yet */
     uint32_t units;             /* instructions of two bytes */
     const uint16_t *line_of;    /* of each: its line - first_line + 1; 0: none */
+    bool starts_in_head;        /* its first statement is on the line of its head: `def f(): return x`, a lambda */
     hl_line_piece *pieces;      /* (lines + HL_LINES_A_PIECE - 1) / HL_LINES_A_PIECE */
     _Atomic bool wanted;        /* false: removed */
     bool watched;               /* the interpreter has been told */

@@ -95,6 +95,23 @@ static run next(table *t, uint32_t code_units)
     return hl_python.version >= 0x30b ? next_311(t) : hl_python.version == 0x30a ? next_310(t) : next_39(t, code_units);
 }
 
+/* The instructions that begin a call are on the line of the head, and there is one that no call is without. */
+static bool starts_in_head(const uint16_t *line_of, uint32_t units)
+{
+    uint32_t head = 0;
+    for (uint32_t i = 0, found = 0; i < units; i++) {
+        if (!line_of[i])
+            continue;
+        if (!head)
+            head = line_of[i];
+        if (line_of[i] != head)
+            return false;
+        if (++found == 2)
+            return true;
+    }
+    return false;
+}
+
 bool hl_line_table_read(hl_line_code *c)
 {
     const hl_layout *L = hl_python.layout;
@@ -135,5 +152,6 @@ bool hl_line_table_read(hl_line_code *c)
     c->lines = (uint32_t)(highest - lowest + 1);
     c->units = units;
     c->line_of = line_of;
+    c->starts_in_head = starts_in_head(line_of, units);
     return true;
 }

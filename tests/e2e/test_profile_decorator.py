@@ -147,17 +147,68 @@ def test_every_kind_is_the_same_object_and_is_profiled(heapline, each_python):
         assert 0 <= max(line["allocated_bytes"] for line in f["lines"]) - 3001 < 400, f
 
 
-@pytest.mark.xfail(strict=True, reason="CPython 3.13 and later tell of no line in a function that is one line")
-@pytest.mark.pythons(since=(3, 13), kinds=("release", "debug"))
-def test_a_function_on_one_line(heapline, each_python):
-    program = """
-    import heapline
-    @heapline.profile
-    class Things:
-        def one(self): return bytearray(3000)
-    Things().one()
-    """
-    assert "bytearray(3000)" in ran(heapline, program, python=each_python, HEAPLINE="1").stderr
+ON_ONE_LINE = """
+import asyncio, heapline
+class Things:
+    def one(self): return bytearray(3000)
+def two(): x = bytearray(3000); return [x,
+    bytearray(3000)]
+small = lambda n=3: [bytearray(3000) for _ in range(n)]
+def gives(): yield bytearray(3000); yield bytearray(3000)
+async def waits(): return bytearray(3000)
+def raises(): bytearray(3000); raise ValueError
+def closes(z): return lambda: (z, bytearray(3000))
+def loops(n=4):
+    while n: n -= 1
+def work():
+    Things().one(); two(); small(); list(gives()); asyncio.run(waits()); closes(1)()
+    try: raises()
+    except ValueError: pass
+    loops()
+work()  # what has run before is profiled as well
+for f in Things.one, two, small, gives, waits, raises, loops, closes(1):
+    heapline.profile(f)
+for _ in range(7):
+    work()
+"""
+
+
+@SINCE
+@pytest.mark.parametrize("how", ["HEAPLINE=1", "run", "run --lines"])
+def test_a_function_on_one_line(heapline, each_python, how):
+    if how == "HEAPLINE=1":
+        ran(heapline, ON_ONE_LINE, python=each_python, HEAPLINE="1")
+        (profile,) = profiles(heapline)
+    else:
+        options = ["--lines", "__main__:loops"] if "--lines" in how else []
+        profile = heapline.run(ON_ONE_LINE, options=options, python=each_python, env=environment(heapline))
+        assert profile.exit == 0, profile.finished
+    times = 8 if "--lines" in how else 7
+    found = {f["function"]: f["lines"] for f in profile.json("profiled")["functions"]}
+    assert set(found) == {
+        "Things.one",
+        "two",
+        "<lambda>",
+        "gives",
+        "waits",
+        "raises",
+        "loops",
+        "closes.<locals>.<lambda>",
+    }
+    for name, hits, blocks in [
+        ("Things.one", 7, 7),
+        ("two", 14, 7),  # its head, the second line, and the head again
+        ("<lambda>", 7, 21),
+        ("gives", 7, 14),
+        ("waits", 7, 7),
+        ("raises", 7, 7),
+        ("closes.<locals>.<lambda>", 7, 7),
+    ]:
+        head = found[name][0]
+        assert head["hits"] == hits, (name, head)
+        assert 0 <= head["allocated_bytes"] - blocks * 3001 < 7 * 1000, (name, head)
+    # A loop on one line is one execution where the interpreter tells of it once, else one a round.
+    assert found["loops"][-1]["hits"] in (times, times * 4, times * 5), found["loops"]
 
 
 @SINCE
@@ -243,9 +294,10 @@ with heapline.track("calls.heapline"):
 
 
 @SINCE
-def test_under_heapline_run(heapline, each_python):
+@pytest.mark.parametrize("switch", [{}, {"HEAPLINE": "1"}], ids=["unset", "1"])
+def test_under_heapline_run(heapline, each_python, switch):
     program = "import heapline\n@heapline.profile" + WORK + "work(10)\n"
-    profile = heapline.run(program, python=each_python, env=environment(heapline, HEAPLINE="1"))
+    profile = heapline.run(program, python=each_python, env=environment(heapline, **switch))
     assert lines(profile, "work")["kept[i] = bytearray(2000)"]["hits"] == 10
     assert len(profiles(heapline)) == 1
 
